@@ -1,0 +1,258 @@
+"""The one error tree.
+
+Rule of this file: an error knows, on its class, everything that has to be decided about it: the status a client
+is told, who is to blame, whether another attempt is safe, the stable reason code of logs and statistics, and the
+error type of the ``Proxy-Status`` field (RFC 9209, section 2.3). Nobody else keeps a table of errors.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+
+class Source(enum.Enum):
+    """Who caused an error. Passive health counts only what a backend caused."""
+
+    CLIENT = "client"
+    BACKEND = "backend"
+    BALANCE = "balance"
+
+
+class Retry(enum.Enum):
+    """When another attempt is safe (RFC 9110, section 9.2.2; the idea of tying it to the error is pingora's)."""
+
+    NEVER = "never"
+    #: Not a byte of the request left us: every method may try again.
+    UNSENT = "unsent"
+    #: The request went out on a reused connection and not a byte came back: idempotent methods may try again.
+    IDEMPOTENT = "idempotent"
+
+
+class BalanceError(Exception):
+    """Root of every error Balance raises on purpose."""
+
+
+class ExchangeError(BalanceError):
+    """Something that ends an attempt, an exchange or a connection."""
+
+    status: ClassVar[int] = 500
+    source: ClassVar[Source] = Source.BALANCE
+    #: May differ from instance to instance where it depends on how far an attempt had come.
+    retry: Retry = Retry.NEVER
+    reason: ClassVar[str] = "internal_error"
+    proxy_status: ClassVar[str] = "proxy_internal_error"
+
+    def __init__(self, detail: str = "", *, retry: Retry | None = None) -> None:
+        super().__init__(detail or (self.__doc__ or "").split("\n")[0])
+        if retry is not None:
+            self.retry = retry
+
+    @property
+    def detail(self) -> str:
+        return str(self.args[0])
+
+
+# --- what a client does wrong -------------------------------------------------------------------------------
+
+
+class ClientError(ExchangeError):
+    """The client is at fault."""
+
+    status = 400
+    source = Source.CLIENT
+    reason = "bad_request"
+    proxy_status = "http_request_error"
+
+
+class BadRequest(ClientError):
+    """The request is malformed or can be read in more than one way."""
+
+
+class ContentTooLarge(ClientError):
+    """The request body is larger than the route allows."""
+
+    status = 413
+    reason = "body_too_large"
+
+
+class UriTooLong(ClientError):
+    """The request target is longer than allowed."""
+
+    status = 414
+    reason = "uri_too_long"
+
+
+class HeadTooLarge(ClientError):
+    """The request head has too many bytes or too many fields."""
+
+    status = 431
+    reason = "head_too_large"
+
+
+class ClientTimeout(ClientError):
+    """The client did not send its request in time."""
+
+    status = 408
+    reason = "client_timeout"
+
+
+class MethodRefused(ClientError):
+    """The method is one a reverse proxy does not serve (CONNECT, TRACE)."""
+
+    status = 405
+    reason = "method_refused"
+    proxy_status = "http_request_denied"
+
+
+class RequestDenied(ClientError):
+    """The request is well-formed, and the configuration refuses it."""
+
+    status = 403
+    reason = "denied"
+    proxy_status = "http_request_denied"
+
+
+class CodingNotImplemented(ClientError):
+    """The request has a transfer coding that Balance does not know."""
+
+    status = 501
+    reason = "unknown_transfer_coding"
+
+
+class VersionNotSupported(ClientError):
+    """The request has a major version of HTTP that is not spoken here."""
+
+    status = 505
+    reason = "version_not_supported"
+
+
+class ClientGone(ClientError):
+    """The client closed its connection before the answer was complete."""
+
+    status = 499  # nginx's number: nobody receives it, the access log shows it
+    reason = "client_gone"
+
+
+# --- what Balance decides -----------------------------------------------------------------------------------
+
+
+class NoRoute(ExchangeError):
+    """No route matches the request."""
+
+    status = 404
+    reason = "no_route"
+    proxy_status = "destination_not_found"
+
+
+class NoBackend(ExchangeError):
+    """No backend of the route is available."""
+
+    status = 503
+    reason = "no_backend"
+    proxy_status = "destination_unavailable"
+
+
+class QueueFull(ExchangeError):
+    """Every backend is at max_connections and the queue is full."""
+
+    status = 503
+    reason = "queue_full"
+    proxy_status = "connection_limit_reached"
+
+
+class QueueTimeout(ExchangeError):
+    """Every backend stayed at max_connections until timeouts.queue ended."""
+
+    status = 503
+    reason = "queue_timeout"
+    proxy_status = "connection_limit_reached"
+
+
+class Stopping(ExchangeError):
+    """Balance is stopping and the drain time is over."""
+
+    status = 503
+    reason = "stopping"
+    proxy_status = "proxy_internal_response"
+
+
+# --- what a backend does wrong ------------------------------------------------------------------------------
+
+
+class BackendError(ExchangeError):
+    """The backend is at fault."""
+
+    status = 502
+    source = Source.BACKEND
+    reason = "backend_error"
+    proxy_status = "destination_unavailable"
+
+
+class DnsFailure(BackendError):
+    """The name of the backend could not be resolved."""
+
+    retry = Retry.UNSENT
+    reason = "dns_error"
+    proxy_status = "dns_error"
+
+
+class ConnectRefused(BackendError):
+    """The backend could not be connected to."""
+
+    retry = Retry.UNSENT
+    reason = "connect_refused"
+    proxy_status = "connection_refused"
+
+
+class ConnectTimeout(BackendError):
+    """The backend did not accept a connection within timeouts.connect."""
+
+    status = 504
+    retry = Retry.UNSENT
+    reason = "connect_timeout"
+    proxy_status = "connection_timeout"
+
+
+class BackendReset(BackendError):
+    """The backend closed or reset the connection before its response began."""
+
+    reason = "backend_reset"
+    proxy_status = "connection_terminated"
+
+
+class BadResponse(BackendError):
+    """The response is malformed or can be read in more than one way."""
+
+    reason = "bad_response"
+    proxy_status = "http_protocol_error"
+
+
+class ResponseTooLarge(BadResponse):
+    """The response head has too many bytes or too many fields."""
+
+    reason = "response_head_too_large"
+    proxy_status = "http_response_header_section_size"
+
+
+class ResponseTruncated(BackendError):
+    """The backend ended in the middle of its response."""
+
+    reason = "response_truncated"
+    proxy_status = "http_response_incomplete"
+
+
+class ResponseTimeout(BackendError):
+    """The backend made no progress with its response within timeouts.read."""
+
+    status = 504
+    reason = "response_timeout"
+    proxy_status = "http_response_timeout"
+
+
+class BackendWriteTimeout(BackendError):
+    """The backend did not take the request within timeouts.write."""
+
+    status = 504
+    reason = "backend_write_timeout"
+    proxy_status = "connection_write_timeout"
