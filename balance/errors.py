@@ -83,6 +83,13 @@ class UriTooLong(ClientError):
     reason = "uri_too_long"
 
 
+class ExpectationFailed(ClientError):
+    """The request expects something other than 100-continue."""
+
+    status = 417
+    reason = "expectation_failed"
+
+
 class HeadTooLarge(ClientError):
     """The request head has too many bytes or too many fields."""
 

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 CHUNKED: Final = -1
 #: ``length`` of a response whose body ends with the connection (RFC 9112, section 6.3, rule 8).
 UNTIL_CLOSE: Final = -2
+#: ``length`` of a response that has no body whatever its fields say: to HEAD, 1xx, 204, 304.
+NO_BODY: Final = -3
 
 HTTP10: Final = 10
 HTTP11: Final = 11
@@ -166,9 +168,10 @@ class RequestHead:
 
 
 class ResponseHead:
-    """A response, without its body. ``length`` is 0, the number of body bytes, `CHUNKED` or `UNTIL_CLOSE`.
+    """A response, without its body.
 
-    ``declared`` is the Content-Length of a message that has no body (HEAD, 304), else None.
+    ``length`` is the number of body bytes, `CHUNKED`, `UNTIL_CLOSE` or `NO_BODY`; with the last, ``declared`` is the
+    Content-Length that was given all the same (HEAD, 304), or None.
     """
 
     __slots__ = ("declared", "headers", "keep_alive", "length", "reason", "status", "upgrade", "version")
