@@ -228,6 +228,15 @@ class BackendReset(BackendError):
     proxy_status = "connection_terminated"
 
 
+class StaleConnection(BackendReset):
+    """The backend closed an idle connection just as it was used again.
+
+    Not a byte came back. It is nobody's fault, so passive health does not count it.
+    """
+
+    retry = Retry.IDEMPOTENT
+
+
 class BadResponse(BackendError):
     """The response is malformed or can be read in more than one way."""
 

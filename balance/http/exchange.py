@@ -1,0 +1,411 @@
+"""The life of a request, from its head to its last byte. Read it top to bottom.
+
+Rule of this file: this is the only place where the decisions meet. It moves no bytes by itself (the streams do) and
+decides nothing by itself (routes, pools, balancers, the errors' own classes do).
+
+    client stream --begin--> route -> affinity/balancer -> lease -> connection --start--> backend stream
+    client stream <--send_response-- filters <---------------------------------response-- backend stream
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from balance.codec.forwarding import add_via
+from balance.errors import (
+    BackendError,
+    BadResponse,
+    ClientGone,
+    ContentTooLarge,
+    ExchangeError,
+    NoBackend,
+    NoRoute,
+    QueueFull,
+    QueueTimeout,
+    Retry,
+    StaleConnection,
+)
+from balance.http.answers import answer
+from balance.model import HTTP10, Headers, RequestHead, ResponseHead
+from balance.net.deadlines import Timed
+from balance.resilience.retry import is_idempotent
+
+if TYPE_CHECKING:
+    from balance.http.proxy import HttpProxy
+    from balance.http.route import HttpRoute
+    from balance.http.streams import BackendStream, ClientStream
+    from balance.net.dial import Dial
+    from balance.pool.backend import Backend
+
+#: 1xx responses before one that is final; more is a backend gone wrong.
+_MAX_INFORMATIONAL: Final = 32
+
+
+class Exchange(Timed):
+    """One request and its response.
+
+    :param request: its head; this object may edit it
+    :param started: seconds on the proxy's clock when the head was complete; 0 where nobody wants to know
+    """
+
+    __slots__ = (
+        "_body",
+        "_dial",
+        "_ended",
+        "_informational",
+        "_stale_retries",
+        "_trailers",
+        "attempts",
+        "backend",
+        "body_in",
+        "body_out",
+        "client",
+        "client_ip",
+        "last_backend",
+        "proxy",
+        "reason",
+        "request",
+        "route",
+        "started",
+        "status",
+        "stream",
+        "tried",
+    )
+
+    def __init__(self, proxy: HttpProxy, client: ClientStream, request: RequestHead, started: float = 0.0) -> None:
+        super().__init__()
+        self.proxy = proxy
+        self.client = client
+        self.request = request
+        self.started = started
+        self.client_ip = client.forwarding.address
+        self.route: HttpRoute | None = None
+        self.backend: Backend | None = None
+        #: The one of the last attempt, also after its lease is given back.
+        self.last_backend: Backend | None = None
+        self.stream: BackendStream | None = None
+        self.tried: tuple[Backend, ...] = ()
+        self.attempts = 0
+        #: Status told to the client; 0 until then.
+        self.status = 0
+        #: Reason code of the error that ended the exchange; empty for a good end.
+        self.reason = ""
+        self.body_in = 0
+        self.body_out = 0
+        self._dial: Dial | None = None
+        #: Request body kept for the backend to come, or for another attempt; None when it can no longer be replayed.
+        self._body: list[bytes] | None = None
+        self._ended = True
+        self._trailers: Headers | None = None
+        self._informational = 0
+        self._stale_retries = 0
+
+    # --- 3, 4: open, route, filter ---------------------------------------------------------------------------
+
+    def begin(self, data: bytes, ended: bool) -> None:
+        """The request head is complete; ``data`` is what came of the body, the whole of it when ``ended``."""
+        proxy = self.proxy
+        request = self.request
+        proxy.counters.requests += 1
+        proxy.counters.active += 1
+        if not ended or data:
+            self._ended = ended
+            self._body = [data] if data else []
+            self.body_in = len(data)
+        try:
+            rule = proxy.routes.match(request)
+            if rule is None:
+                raise NoRoute
+            route = self.route = rule.target
+            route.requests += 1
+            self.client_ip = self.client.forwarding.apply(request)
+            if not route.plain:
+                route.admit(request)
+                if route.max_body and self.body_in > route.max_body:
+                    raise ContentTooLarge
+        except ExchangeError as error:
+            self.fail(error)
+            return
+        self._attempt()
+
+    # --- 5, 6: choose a backend, lease it, get a connection ------------------------------------------------------
+
+    def _attempt(self) -> None:
+        backend = self._choose()
+        if backend is None:
+            self._wait_for_place()
+            return
+        self._lease(backend, reuse=True)
+
+    def _lease(self, backend: Backend, *, reuse: bool) -> None:
+        self.backend = self.last_backend = backend
+        self.attempts += 1
+        backend.lease()
+        connections = self.proxy.connections[backend]
+        stream = connections.take() if reuse else None
+        if stream is not None:
+            self.connected(stream)
+        else:
+            if not self._ended:
+                self.client.pause_request()
+            self._dial = connections.dial(self._dialled, self._dial_failed)
+
+    def _choose(self) -> Backend | None:
+        route = self.route
+        assert route is not None
+        if route.affinity is not None:
+            bound = route.affinity.recall(self.request, self.client_ip)
+            backend = route.pool.find(bound) if bound is not None else None
+            if backend is not None and backend not in self.tried:
+                return backend
+        key = b"" if route.key is None else route.key(self.request, self.client_ip)
+        return route.pool.pick(key, self.tried)
+
+    def _wait_for_place(self) -> None:
+        """Every backend is full, gone or tried."""
+        route = self.route
+        assert route is not None
+        if self.tried or not route.pool.saturated:
+            self.fail(NoBackend())
+        elif not route.pool.enqueue(self):
+            self.fail(QueueFull())
+        else:
+            if not self._ended:
+                self.client.pause_request()
+            self.proxy.deadlines.arm(self, self.proxy.timeouts.queue)
+
+    def backend_ready(self) -> None:
+        """The pool's queue: a place is free."""
+        self.proxy.deadlines.disarm(self)
+        if not self._ended:
+            self.client.resume_request()
+        self._attempt()
+
+    def timed_out(self) -> None:
+        """The queue took too long."""
+        assert self.route is not None
+        self.route.pool.leave(self)
+        self.fail(QueueTimeout())
+
+    def _dialled(self, stream: BackendStream) -> None:
+        self._dial = None
+        if not self._ended:
+            self.client.resume_request()
+        self.connected(stream)
+
+    def _dial_failed(self, error: BackendError) -> None:
+        self._dial = None
+        if not self._ended:
+            self.client.resume_request()
+        self.failed(error)
+
+    # --- 7: the request goes out -----------------------------------------------------------------------------------
+
+    def connected(self, stream: BackendStream) -> None:
+        """A connection to ``backend`` is ours."""
+        self.stream = stream
+        request = self.request
+        route = self.route
+        backend = self.backend
+        assert route is not None
+        assert backend is not None
+        host = backend.authority if route.host_is_backend else route.host or request.host or backend.authority
+        body = self._body
+        if body is None:
+            stream.start(self, request, host, b"", True)
+            return
+        data = body[0] if len(body) == 1 else b"".join(body)
+        if len(data) > self.proxy.replay_size:
+            self._body = None
+        ended = self._ended and self._trailers is None
+        stream.start(self, request, host, data, ended)
+        if self._ended and not ended:
+            stream.send_end(self._trailers)
+
+    def request_data(self, data: bytes, ended: bool, trailers: Headers | None) -> None:
+        """More of the request body; ``trailers`` only with its end."""
+        self.body_in += len(data)
+        self._ended = ended
+        self._trailers = trailers
+        route = self.route
+        if route is not None and route.max_body and self.body_in > route.max_body:
+            self.reject(ContentTooLarge())
+            return
+        stream = self.stream
+        if self._body is not None:
+            self._body.append(data)
+            if stream is not None and self.body_in > self.proxy.replay_size:
+                self._body = None
+        if stream is not None:
+            if data:
+                stream.send_data(data)
+            if ended and self.stream is stream:
+                stream.send_end(trailers)
+
+    def pause_request(self) -> None:
+        """The backend takes no more for now."""
+        if not self._ended:
+            self.client.pause_request()
+
+    def resume_request(self) -> None:
+        if not self._ended:
+            self.client.resume_request()
+
+    # --- 8: something went wrong at the backend --------------------------------------------------------------------
+
+    def failed(self, error: Exception) -> None:
+        """The attempt failed. Another backend, an answer, or a cut response."""
+        assert isinstance(error, ExchangeError)
+        backend = self.backend
+        assert backend is not None
+        stale = isinstance(error, StaleConnection)
+        self._drop_backend(None if stale else error)
+        if self.status:
+            self._close(error)
+            self.client.abort()
+        elif self._may_retry(error):
+            self.proxy.counters.retries += 1
+            if not stale:
+                self.tried = (*self.tried, backend)
+            self._again(error)
+        else:
+            self.fail(error)
+
+    def _may_retry(self, error: ExchangeError) -> bool:
+        """RFC 9110, section 9.2.2. A failed connect costs the backends nothing, so it is free of the budget; a replay
+        doubles work, so it is rationed.
+        """
+        if error.retry is Retry.UNSENT:
+            return True  # whatever came of the body is still in _body: it is given up only once a stream has it
+        if error.retry is Retry.NEVER or not is_idempotent(self.request.method):
+            return False
+        if self._body is None and self.body_in:
+            return False
+        if self._stale_retries >= self.proxy.retry_attempts:
+            return False
+        self._stale_retries += 1
+        return self.proxy.retry_budget.withdraw(self.proxy.clock())
+
+    def _again(self, error: ExchangeError) -> None:
+        backend = self._choose()
+        if backend is None:
+            self.fail(error)  # says more than "no backend": it is why there is none left
+            return
+        # After a stale connection only a fresh one proves anything.
+        self._lease(backend, reuse=not isinstance(error, StaleConnection))
+
+    def fail(self, error: ExchangeError) -> None:
+        """Answer with an error; the response has not begun."""
+        head, body = answer(error, self.request)
+        self.status = head.status
+        self.body_out = len(body)
+        self._close(error)
+        self.client.send_response(head, body, True)
+
+    # --- 9: the response comes back -----------------------------------------------------------------------------------
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response; 101 never comes here."""
+        self._informational += 1
+        if self._informational > _MAX_INFORMATIONAL:
+            assert self.stream is not None
+            self.stream.cancel()
+            self.failed(BadResponse("too many 1xx responses"))
+        elif self.request.version > HTTP10:
+            self.client.send_informational(head)
+
+    def response(self, head: ResponseHead, data: bytes, ended: bool) -> None:
+        """The head of the final response, and what came of its body with it."""
+        self._body = None
+        self.status = head.status
+        self.body_out = len(data)
+        route = self.route
+        assert route is not None
+        if route.response_edits is not None:
+            route.response_edits.apply(head.headers)
+        if route.affinity is not None:
+            self._bind(head)
+        if self.proxy.forwarding.via:
+            add_via(head.headers, head.version)
+        if ended:
+            self._close(None)
+        self.client.send_response(head, data, ended)
+
+    def response_data(self, data: bytes) -> None:
+        self.body_out += len(data)
+        self.client.send_data(data)
+
+    def response_end(self, trailers: Headers | None) -> None:
+        self._close(None)
+        self.client.send_end(trailers)
+
+    def _bind(self, head: ResponseHead) -> None:
+        assert self.route is not None
+        assert self.route.affinity is not None
+        assert self.backend is not None
+        affinity = self.route.affinity
+        bound = affinity.recall(self.request, self.client_ip)
+        if bound != self.backend.name:
+            if bound is not None:
+                self.proxy.log_rebound(self, bound)
+            cookie = affinity.bind(self.request, self.client_ip, self.backend.name)
+            if cookie is not None:
+                head.headers.add(b"Set-Cookie", cookie)
+
+    def pause_response(self) -> None:
+        """The client takes no more for now."""
+        if self.stream is not None:
+            self.stream.pause_response()
+
+    def resume_response(self) -> None:
+        if self.stream is not None:
+            self.stream.resume_response()
+
+    # --- 10: the end ------------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The client is gone: nobody wants the response."""
+        self._abandon()
+        self._close(ClientGone())
+
+    def reject(self, error: ExchangeError) -> None:
+        """The request turned out bad on its way (its body, its pace): answer, if that is still possible."""
+        self._abandon()
+        if self.status:
+            self._close(error)
+            self.client.abort()
+        else:
+            self.fail(error)
+
+    def _abandon(self) -> None:
+        """Leave wherever the exchange is: in the queue, dialling, or talking to a backend."""
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        elif self.stream is not None:
+            self.stream.cancel()
+        elif self.backend is None and self.route is not None:
+            self.route.pool.leave(self)
+        self._drop_backend(None)
+
+    def _drop_backend(self, error: ExchangeError | None) -> None:
+        """Give the lease back without a response."""
+        backend, self.backend, self.stream = self.backend, None, None
+        if backend is not None:
+            backend.release(error, self.proxy.deadlines.now)
+
+    def _close(self, error: ExchangeError | None) -> None:
+        """Accounts: the lease, counters, the log. Nothing happens on the exchange after this but the last send."""
+        proxy = self.proxy
+        backend = self.backend
+        if backend is not None:
+            backend.release(None, proxy.deadlines.now)
+            self.stream = None
+        if self.deadline:
+            proxy.deadlines.disarm(self)
+        proxy.counters.active -= 1
+        proxy.counters.responses[self.status // 100] += 1
+        if error is not None:
+            proxy.count_error(self, error)
+        if proxy.access_log is not None:
+            proxy.access_log.record(self)

@@ -1,0 +1,163 @@
+"""One listener's reverse proxy: what its exchanges share, and the factory of its connections.
+
+Rule of this file: it holds, counts and reports; the life of a request is in `balance.http.exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+
+from balance.errors import ExchangeError, Source
+from balance.http.http1_server import Http1Channel
+
+if TYPE_CHECKING:
+    from balance.codec.forwarding import ForwardingRules
+    from balance.codec.http1 import HeadLimits
+    from balance.config import Timeouts
+    from balance.http.connections import BackendConnections
+    from balance.http.exchange import Exchange
+    from balance.http.route import HttpRoute
+    from balance.net.deadlines import Deadlines
+    from balance.observe.access_log import AccessLog
+    from balance.observe.counters import ListenerCounters
+    from balance.pool.backend import Backend
+    from balance.resilience.retry import RetryBudget
+    from balance.routing.table import RuleTable
+
+
+class HttpProxy(ServerFactory):
+    """
+    :param routes: rules in the order they are tried, each with its `HttpRoute`
+    :param connections: how every backend of every route is reached
+    :param clock: monotonic seconds
+    :param retry_attempts: replays of one request, besides trying other backends after a failed connect
+    :param replay_size: bytes of a request body kept for a replay
+    """
+
+    log = Logger()
+    noisy = False
+
+    def __init__(
+        self,
+        name: str,
+        routes: RuleTable[HttpRoute],
+        connections: Mapping[Backend, BackendConnections],
+        *,
+        forwarding: ForwardingRules,
+        counters: ListenerCounters,
+        deadlines: Deadlines,
+        timeouts: Timeouts,
+        head_limits: HeadLimits,
+        clock: Callable[[], float],
+        retry_budget: RetryBudget,
+        retry_attempts: int = 1,
+        replay_size: int = 64 * 1024,
+        access_log: AccessLog | None = None,
+        scheme: bytes = b"http",
+    ) -> None:
+        self.name = name
+        self.routes = routes
+        self.connections = connections
+        self.forwarding = forwarding
+        self.counters = counters
+        self.deadlines = deadlines
+        self.timeouts = timeouts
+        self.head_limits = head_limits
+        self.clock = clock
+        self.retry_budget = retry_budget
+        self.retry_attempts = retry_attempts
+        self.replay_size = replay_size
+        self.access_log = access_log
+        #: Exchanges note when they began: only the access log asks.
+        self.timing = access_log is not None
+        self.draining = False
+        self._scheme = scheme
+        self._channels: set[Http1Channel] = set()
+        self._drained: Deferred[None] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Http1Channel:
+        host = getattr(addr, "host", "")
+        return Http1Channel(self, self.forwarding.for_peer(host.removeprefix("::ffff:"), self._scheme))
+
+    # --- connections ----------------------------------------------------------------------------------------------
+
+    def channel_opened(self, channel: Http1Channel) -> None:
+        self.counters.connections_accepted += 1
+        self.counters.connections_open += 1
+        self._channels.add(channel)
+
+    def channel_closed(self, channel: Http1Channel) -> None:
+        self.counters.connections_open -= 1
+        self._channels.discard(channel)
+        self._check_drained()
+
+    def drain(self) -> Deferred[None]:
+        """Finish what is under way; fires when the last connection has closed. Nothing limits it in time."""
+        self.draining = True
+        drained = self._drained = Deferred()
+        for channel in self._channels.copy():
+            channel.drain()
+        self._check_drained()
+        return drained
+
+    def kill(self) -> None:
+        """Cut the connections that are left."""
+        for channel in self._channels.copy():
+            channel.kill()
+
+    def _check_drained(self) -> None:
+        if self._drained is not None and not self._channels:
+            drained, self._drained = self._drained, None
+            drained.callback(None)
+
+    # --- accounts ---------------------------------------------------------------------------------------------------
+
+    def count_error(self, exchange: Exchange, error: ExchangeError) -> None:
+        """An exchange ended with an error. What clients do wrong is counted; what we or a backend did is logged too."""
+        exchange.reason = error.reason
+        self.counters.count_error(error.reason)
+        if error.source is not Source.CLIENT:
+            request = exchange.request
+            self.log.warn(
+                "{reason}: {method} {host} {target} from {client}: {detail} "
+                "(listener {listener}, route {route}, backend {backend}, attempts {attempts}, status {status})",
+                reason=error.reason,
+                method=_text(request.method),
+                host=_text(request.host),
+                target=_text(request.target),
+                client=exchange.client_ip,
+                detail=error.detail,
+                listener=self.name,
+                route=exchange.route.name if exchange.route is not None else "-",
+                backend=exchange.last_backend.name if exchange.last_backend is not None else "-",
+                attempts=exchange.attempts,
+                status=exchange.status,
+            )
+
+    def count_refused(self, channel: Http1Channel, error: ExchangeError) -> None:
+        """A request head could not be read: there is no exchange to account it to."""
+        self.counters.requests += 1
+        self.counters.responses[error.status // 100] += 1
+        self.counters.count_error(error.reason)
+        self.log.debug("{reason}: {detail} from {client}", reason=error.reason, detail=error.detail,
+                       client=channel.forwarding.address)
+
+    def log_rebound(self, exchange: Exchange, bound: str) -> None:
+        """A client's backend is gone, and affinity gave it another one."""
+        self.log.info(
+            "affinity: {client} was bound to {old}, which is not available; now bound to {new}",
+            client=exchange.client_ip,
+            old=bound,
+            new=exchange.backend.name if exchange.backend is not None else "-",
+        )
+
+
+def _text(raw: bytes) -> str:
+    """Bytes of a request in a log line: nothing in them can end the line."""
+    return raw[:256].decode("ascii", "backslashreplace")

@@ -1,0 +1,87 @@
+"""The two ends of an exchange, as the exchange sees them.
+
+Rule of this file: nothing here knows a wire format. An HTTP/1.1 connection, one stream of an HTTP/2 connection, a
+request of twisted.web and a test's fake all fit, and any client end goes with any backend end.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from balance.codec.forwarding import Forwarding
+from balance.model import Headers, RequestHead, ResponseHead
+
+
+class ClientStream(Protocol):
+    """Where the request comes from and the response goes to. Called by the exchange only.
+
+    It calls back: ``Exchange.begin``, ``request_data``, ``pause_response``, ``resume_response``, ``cancel``.
+    """
+
+    forwarding: Forwarding
+
+    def send_informational(self, head: ResponseHead) -> None:
+        """Relay a 1xx response."""
+
+    def send_response(self, head: ResponseHead, data: bytes, ended: bool) -> None:
+        """Send the head and what is at hand of the body; the whole response when ``ended``.
+
+        The exchange is over when it says ``ended``: nothing of it is used after that call.
+        """
+
+    def send_data(self, data: bytes) -> None:
+        """Send some of the body (not empty)."""
+
+    def send_end(self, trailers: Headers | None) -> None:
+        """End the response; the exchange is over."""
+
+    def abort(self) -> None:
+        """The response cannot be completed: the client must not take it for complete. The exchange is over."""
+
+    def pause_request(self) -> None:
+        """Stop delivering the request body until `resume_request`."""
+
+    def resume_request(self) -> None: ...
+
+
+class BackendStream(Protocol):
+    """Where the request goes to and the response comes from. Called by the exchange only.
+
+    It calls back: ``Exchange.informational``, ``response``, ``response_data``, ``response_end``, ``failed``,
+    ``pause_request``, ``resume_request``.
+    """
+
+    def start(self, exchange: ExchangeEvents, request: RequestHead, host: bytes, data: bytes, ended: bool) -> None:
+        """Send the head and what is at hand of the body; the whole request when ``ended``."""
+
+    def send_data(self, data: bytes) -> None:
+        """Send some of the body (not empty)."""
+
+    def send_end(self, trailers: Headers | None) -> None:
+        """End the request."""
+
+    def cancel(self) -> None:
+        """Nobody wants the response any more. No callback follows."""
+
+    def pause_response(self) -> None:
+        """Stop delivering the response until `resume_response`."""
+
+    def resume_response(self) -> None: ...
+
+
+class ExchangeEvents(Protocol):
+    """What a backend stream tells its exchange."""
+
+    def informational(self, head: ResponseHead) -> None: ...
+
+    def response(self, head: ResponseHead, data: bytes, ended: bool) -> None: ...
+
+    def response_data(self, data: bytes) -> None: ...
+
+    def response_end(self, trailers: Headers | None) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def pause_request(self) -> None: ...
+
+    def resume_request(self) -> None: ...
