@@ -73,9 +73,7 @@ class BackendConnections:
             return self._idle.pop()
         return None
 
-    def dial(
-        self, connected: Callable[[BackendStream], None], failed: Callable[[BackendError], None]
-    ) -> Dial:
+    def dial(self, connected: Callable[[BackendStream], None], failed: Callable[[BackendError], None]) -> Dial:
         """Open a connection within ``timeouts.connect``."""
 
         def on_connected(protocol: object) -> None:

@@ -28,7 +28,7 @@ from balance.errors import (
 from balance.http.answers import answer
 from balance.model import HTTP10, Headers, RequestHead, ResponseHead
 from balance.net.deadlines import Timed
-from balance.resilience.retry import is_idempotent
+from balance.resilience.retry import may_retry
 
 if TYPE_CHECKING:
     from balance.http.proxy import HttpProxy
@@ -53,7 +53,7 @@ class Exchange(Timed):
         "_dial",
         "_ended",
         "_informational",
-        "_stale_retries",
+        "_replays",
         "_trailers",
         "attempts",
         "backend",
@@ -98,7 +98,7 @@ class Exchange(Timed):
         self._ended = True
         self._trailers: Headers | None = None
         self._informational = 0
-        self._stale_retries = 0
+        self._replays = 0
 
     # --- 3, 4: open, route, filter ---------------------------------------------------------------------------
 
@@ -272,19 +272,18 @@ class Exchange(Timed):
             self.fail(error)
 
     def _may_retry(self, error: ExchangeError) -> bool:
-        """RFC 9110, section 9.2.2. A failed connect costs the backends nothing, so it is free of the budget; a replay
-        doubles work, so it is rationed.
+        """A failed connect costs the other backends nothing, so it may go on through all of them. A replay is work done
+        twice, so it is limited for each request, and rationed over all.
         """
+        replayable = self._body is not None or not self.body_in
+        if not may_retry(error, self.request.method, replayable=replayable):
+            return False
         if error.retry is Retry.UNSENT:
-            return True  # whatever came of the body is still in _body: it is given up only once a stream has it
-        if error.retry is Retry.NEVER or not is_idempotent(self.request.method):
+            return True
+        if self._replays >= self.proxy.retry_attempts:
             return False
-        if self._body is None and self.body_in:
-            return False
-        if self._stale_retries >= self.proxy.retry_attempts:
-            return False
-        self._stale_retries += 1
-        return self.proxy.retry_budget.withdraw(self.proxy.clock())
+        self._replays += 1
+        return self.proxy.retry_budget.withdraw(self.proxy.deadlines.now)
 
     def _again(self, error: ExchangeError) -> None:
         backend = self._choose()

@@ -145,8 +145,12 @@ class HttpProxy(ServerFactory):
         self.counters.requests += 1
         self.counters.responses[error.status // 100] += 1
         self.counters.count_error(error.reason)
-        self.log.debug("{reason}: {detail} from {client}", reason=error.reason, detail=error.detail,
-                       client=channel.forwarding.address)
+        self.log.debug(
+            "{reason}: {detail} from {client}",
+            reason=error.reason,
+            detail=error.detail,
+            client=channel.forwarding.address,
+        )
 
     def log_rebound(self, exchange: Exchange, bound: str) -> None:
         """A client's backend is gone, and affinity gave it another one."""
