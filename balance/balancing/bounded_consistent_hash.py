@@ -1,0 +1,55 @@
+"""Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam, SODA 2018; arXiv:1608.01350).
+
+Rule of this file: nobody gets more than ``load_factor`` times its fair share of the active requests. A key whose owner
+is at its bound goes to the next one on the ring, so a hot key spreads only as far as it has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Final
+
+from zope.interface import implementer
+
+from balance.balancing.least_connections import LeastConnections
+from balance.balancing.ring import VIRTUAL_NODES, RingView
+from balance.interfaces import IBalancer, ICandidate
+
+LOAD_FACTOR: Final = 1.25
+
+
+@implementer(IBalancer)
+class BoundedConsistentHash:
+    """The owner of the key, or the next with room. Requests without a key go to the least loaded.
+
+    :param load_factor: the bound, in fair shares; above 1
+    :param virtual_nodes: points on the ring for each unit of weight
+    :raises ValueError: `load_factor` is not above 1
+    """
+
+    __slots__ = ("_least", "_load_factor", "_view")
+
+    def __init__(self, load_factor: float = LOAD_FACTOR, virtual_nodes: int = VIRTUAL_NODES) -> None:
+        if not load_factor > 1:
+            raise ValueError("load_factor must be above 1")
+        self._load_factor = load_factor
+        self._view = RingView(virtual_nodes)
+        self._least = LeastConnections()
+
+    def set_members(self, members: Sequence[ICandidate]) -> None:
+        self._view.set_members(members)
+        self._least.set_members(members)
+
+    def pick(self, candidates: Sequence[ICandidate], key: bytes) -> ICandidate:
+        if key:
+            view = self._view
+            view.look(candidates)
+            weights: int = sum([candidate.weight for candidate in candidates])
+            # This request counts too: then somebody is always below the bound, which is at least 1.
+            load = self._load_factor * (sum([candidate.active for candidate in candidates]) + 1)
+            for owner in view.ring.walk(key, view.alive):
+                share = owner.weight / weights if weights else 1 / len(candidates)
+                if owner.active < ceil(load * share):
+                    return owner
+        return self._least.pick(candidates, key)
