@@ -1,0 +1,127 @@
+"""Time limits without a timer for each of them.
+
+Rule of this file: arming is a comparison and two stores. One coarse clock looks, each tick, at one bucket of things
+that may have expired; a thing whose deadline was moved on meanwhile is put into a later bucket then, not when it was
+moved.
+(The lazy timer of libevent and of Linux's TCP keep-alive.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.logger import Logger
+
+
+class _DelayedCall(Protocol):
+    def cancel(self) -> None: ...
+
+    def active(self) -> bool: ...
+
+
+class Clock(Protocol):
+    """What is needed of a reactor (IReactorTime); `twisted.internet.task.Clock` has it too."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, callable: Callable[[], object]) -> _DelayedCall: ...
+
+
+class Timed:
+    """Something with a time limit. ``deadline`` is 0 while there is none.
+
+    ``_bucket`` is the number of the bucket it lies in, 0 for none: it lies in one at most.
+    """
+
+    __slots__ = ("_bucket", "deadline")
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+        self._bucket = 0
+
+    def timed_out(self) -> None:
+        """The limit has passed, and none is set now."""
+        raise NotImplementedError
+
+
+class Deadlines:
+    """The time limits of one reactor.
+
+    A limit fires at the first tick after it has passed: never early, up to two ticks late.
+
+    :param clock: its `seconds` only go forward
+    :param tick: seconds between looks
+    """
+
+    _log = Logger()
+
+    def __init__(self, clock: Clock, tick: float = 0.25) -> None:
+        self._clock = clock
+        self._tick = tick
+        self._call: _DelayedCall | None = None
+        self._buckets: dict[int, list[Timed]] = {}
+        #: Seconds, as of the last tick.
+        self.now = clock.seconds()
+        self._swept = int(self.now / tick)
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self.now = self._clock.seconds()
+        self._call = self._clock.callLater(self._tick, self._on_tick)
+
+    def stop(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def arm(self, timed: Timed, seconds: float) -> None:
+        """Give it ``seconds`` from now, whatever it had before. 0 or less: no limit."""
+        if seconds <= 0:
+            timed.deadline = 0.0
+            return
+        # `now` may be a tick old; so that nothing ever fires early, the limit counts from the tick to come.
+        deadline = timed.deadline = self.now + seconds + self._tick
+        bucket = int(deadline / self._tick) + 1
+        if not timed._bucket or bucket < timed._bucket:
+            self._put(timed, bucket)
+
+    def disarm(self, timed: Timed) -> None:
+        """No limit any more. It stays where it lies, and is thrown out when its bucket comes up."""
+        timed.deadline = 0.0
+
+    def _put(self, timed: Timed, bucket: int) -> None:
+        timed._bucket = bucket
+        waiting = self._buckets.get(bucket)
+        if waiting is None:
+            self._buckets[bucket] = [timed]
+        else:
+            waiting.append(timed)
+
+    def _on_tick(self) -> None:
+        self._call = self._clock.callLater(self._tick, self._on_tick)
+        self.now = self._clock.seconds()
+        last = int(self.now / self._tick)
+        if last - self._swept > len(self._buckets):
+            due = sorted(bucket for bucket in self._buckets if bucket <= last)
+        else:
+            due = [bucket for bucket in range(self._swept + 1, last + 1) if bucket in self._buckets]
+        self._swept = last
+        for bucket in due:
+            for timed in self._buckets.pop(bucket):
+                if timed._bucket == bucket:  # else it was put into an earlier one, and this is a left-over
+                    self._look(timed)
+
+    def _look(self, timed: Timed) -> None:
+        timed._bucket = 0
+        deadline = timed.deadline
+        if not deadline:
+            return
+        if deadline > self.now:
+            self._put(timed, int(deadline / self._tick) + 1)
+            return
+        timed.deadline = 0.0
+        try:
+            timed.timed_out()
+        except Exception:
+            self._log.failure("a time limit could not be enforced")

@@ -1,0 +1,230 @@
+"""Opening connections to backends.
+
+Rule of this file: one dial, one outcome, reported later and once: connected, failed, or, after `cancel`, nothing. A
+name is resolved for a while at a time, and all its addresses are tried in turn, within one time limit.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from errno import EINPROGRESS, EISCONN
+from typing import Any, Final, TypeVar
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IReadWriteDescriptor
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from balance.errors import BackendError, ConnectRefused, ConnectTimeout, DnsFailure
+from balance.model import Address
+from balance.net.deadlines import Deadlines, Timed
+from balance.net.transport import EagerClient
+
+#: Seconds a resolved name is believed. The system's resolver does not tell for how long it may be.
+RESOLVED_FOR: Final = 10.0
+_NAMES_MAX: Final = 1024
+
+P = TypeVar("P", bound=IProtocol)
+#: Address family and what `socket.connect` takes.
+Target = tuple[int, Any]
+
+
+class Dialer:
+    """Opens connections.
+
+    :param reactor: IReactorCore, IReactorTime, IReactorThreads, IReactorFDSet
+    :param resolve: blocking; host and port to the targets to try, in order
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        deadlines: Deadlines,
+        *,
+        resolve: Callable[[str, int], Sequence[Target]] | None = None,
+        resolved_for: float = RESOLVED_FOR,
+    ) -> None:
+        self.reactor = reactor
+        self.deadlines = deadlines
+        self._resolve = resolve or _resolve
+        self._resolved_for = resolved_for
+        self._known: dict[tuple[str, int], tuple[float, Sequence[Target]]] = {}
+
+    def dial(
+        self,
+        address: Address,
+        factory: Callable[[], P],
+        timeout: float,
+        connected: Callable[[P], None],
+        failed: Callable[[BackendError], None],
+    ) -> Dial:
+        """Open a connection.
+
+        :param factory: makes the protocol, once the connection is there
+        :param timeout: seconds for all of it; 0 for no limit
+        :param connected: called with the protocol, after its `makeConnection`
+        :param failed: called with `DnsFailure`, `ConnectRefused` or `ConnectTimeout`
+        """
+        dial = Dial(self, address, factory, connected, failed)
+        self.deadlines.arm(dial, timeout)
+        targets = self._literal(address) or self._remembered(address)
+        if targets:
+            self.reactor.callLater(0, dial.resolved, targets)
+        else:
+            found: Deferred[Sequence[Target]] = deferToThreadPool(
+                self.reactor, self.reactor.getThreadPool(), self._resolve, address.host, address.port
+            )
+            found.addCallback(self._remember, address)
+            found.addCallbacks(dial.resolved, dial.unresolved)
+        return dial
+
+    def _literal(self, address: Address) -> Sequence[Target] | None:
+        if address.path:
+            return [(socket.AF_UNIX, address.path)]
+        if isIPAddress(address.host):
+            return [(socket.AF_INET, (address.host, address.port))]
+        if isIPv6Address(address.host):
+            return _resolve(address.host, address.port)  # for the scope; numeric, so it does not block
+        return None
+
+    def _remembered(self, address: Address) -> Sequence[Target] | None:
+        known = self._known.get((address.host, address.port))
+        if known is None or known[0] + self._resolved_for < self.reactor.seconds():
+            return None
+        return known[1]
+
+    def _remember(self, targets: Sequence[Target], address: Address) -> Sequence[Target]:
+        if len(self._known) >= _NAMES_MAX:
+            self._known.clear()
+        self._known[address.host, address.port] = (self.reactor.seconds(), targets)
+        return targets
+
+
+class Dial(Timed):
+    """One attempt to open a connection, over all addresses of a host."""
+
+    __slots__ = ("_address", "_connected", "_dialer", "_error", "_factory", "_failed", "_over", "_socket", "_targets")
+
+    def __init__(
+        self,
+        dialer: Dialer,
+        address: Address,
+        factory: Callable[[], Any],
+        connected: Callable[[Any], None],
+        failed: Callable[[BackendError], None],
+    ) -> None:
+        super().__init__()
+        self._dialer = dialer
+        self._address = address
+        self._factory = factory
+        self._connected = connected
+        self._failed = failed
+        self._targets: list[Target] = []
+        self._socket: _Connecting | None = None
+        self._error: BackendError = ConnectRefused(f"{address}: no address to connect to")
+        self._over = False
+
+    def cancel(self) -> None:
+        """Give up; neither callback is called after this. Does nothing when the dial is over."""
+        self._finish()
+
+    def resolved(self, targets: Sequence[Target]) -> None:
+        """The name's addresses are known."""
+        self._targets = list(targets)
+        if not self._over:
+            self._next()
+
+    def unresolved(self, failure: Failure) -> None:
+        self._fail(DnsFailure(f"{self._address}: {failure.getErrorMessage()}"))
+
+    def timed_out(self) -> None:
+        self._fail(ConnectTimeout(f"{self._address}: not connected in time"))
+
+    def _next(self) -> None:
+        """Try the next address; when none is left, the last error stands."""
+        while self._targets:
+            family, target = self._targets.pop(0)
+            try:
+                sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:
+                self._error = ConnectRefused(f"{self._address}: {error.strerror}")
+                continue
+            sock.setblocking(False)
+            number = sock.connect_ex(target)
+            if number in (0, EINPROGRESS, EISCONN):
+                self._socket = _Connecting(sock, self._dialer.reactor, self._outcome)
+                return
+            sock.close()
+            self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
+        self._fail(self._error)
+
+    def _outcome(self, sock: socket.socket, number: int) -> None:
+        self._socket = None
+        if number:
+            sock.close()
+            self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
+            self._next()
+            return
+        self._finish()
+        protocol = self._factory()
+        protocol.makeConnection(EagerClient(sock, protocol, self._dialer.reactor))
+        self._connected(protocol)
+
+    def _fail(self, error: BackendError) -> None:
+        if not self._over:
+            self._finish()
+            self._failed(error)
+
+    def _finish(self) -> None:
+        self._over = True
+        self._dialer.deadlines.disarm(self)
+        connecting, self._socket = self._socket, None
+        if connecting is not None:
+            connecting.close()
+
+
+@implementer(IReadWriteDescriptor)
+class _Connecting:
+    """A socket whose connect is under way: writable means that it is over."""
+
+    __slots__ = ("_outcome", "_reactor", "_socket")
+
+    def __init__(self, sock: socket.socket, reactor: Any, outcome: Callable[[socket.socket, int], None]) -> None:
+        self._socket = sock
+        self._reactor = reactor
+        self._outcome = outcome
+        reactor.addWriter(self)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "dial"
+
+    def doRead(self) -> None:
+        """Not asked for."""
+
+    def doWrite(self) -> None:
+        self._reactor.removeWriter(self)
+        self._outcome(self._socket, self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The poller saw an error or a hang-up before it saw anything else."""
+        self._reactor.removeWriter(self)
+        if self._socket.fileno() >= 0:
+            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._outcome(self._socket, number or 111)
+
+    def close(self) -> None:
+        self._reactor.removeWriter(self)
+        self._socket.close()
+
+
+def _resolve(host: str, port: int) -> list[Target]:
+    """The system's resolver: hosts file, DNS, and its order of addresses (RFC 6724)."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(int(family), target) for family, _, _, _, target in found]

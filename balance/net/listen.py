@@ -1,0 +1,102 @@
+"""Opening listening ports.
+
+Rule of this file: a port that cannot be opened is an error at the start, never a line in a log. "All addresses" are two
+sockets, one for IPv4 and one for IPv6, so that an IPv4 client is never seen as an IPv6 one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from typing import Any, Final
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import ServerFactory
+
+from balance.errors import BalanceError
+from balance.model import Address
+from balance.net.transport import EagerPort, EagerUnixPort
+
+BACKLOG: Final = 1024
+
+
+class ListenError(BalanceError):
+    """An address cannot be listened on."""
+
+
+def listen(
+    reactor: Any, address: Address, factory: ServerFactory, backlog: int = BACKLOG
+) -> list[EagerPort | EagerUnixPort]:
+    """Start to accept connections.
+
+    :param address: an empty host means every address of this machine, IPv4 and IPv6; port 0 any free port
+    :returns: the open ports; the first tells the port number
+    :raises ListenError: in use, no permission, not an address of this machine; nothing is left open then
+    """
+    if address.path:
+        return [_listen_unix(reactor, address, factory, backlog)]
+    if address.host:
+        return [_listen_tcp(reactor, address, factory, backlog)]
+    ports = [_listen_tcp(reactor, Address("0.0.0.0", address.port), factory, backlog)]
+    if _has_ipv6():
+        try:
+            ports.append(_listen_tcp(reactor, Address("::", ports[0].getHost().port), factory, backlog))
+        except ListenError:
+            ports[0].stopListening()
+            raise
+    return list(ports)
+
+
+def _listen_tcp(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> EagerPort:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        if family == socket.AF_INET and not address.host[:1].isdigit():
+            host = socket.gethostbyname(address.host)  # `localhost:8080`: blocks, but only at the start
+        else:
+            host = address.host
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, address.port))
+            sock.listen(backlog)
+            port: EagerPort = EagerPort._fromListeningDescriptor(reactor, sock.fileno(), family, factory)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
+    port.backlog = backlog
+    port.startListening()
+    return port
+
+
+def _listen_unix(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> EagerUnixPort:
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
+            os.unlink(address.path)  # left over by a process that did not end well
+    port = EagerUnixPort(address.path.encode(), factory, backlog, 0o666, reactor)
+    try:
+        port.startListening()
+    except CannotListenError as error:
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        raise ListenError(f"cannot listen on {address}: {reason}") from error
+    return port
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(path) == 0
+
+
+def _has_ipv6() -> bool:
+    if not socket.has_ipv6:
+        return False
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,171 @@
+"""TCP transports that read and write without a detour.
+
+Rule of this file: `EagerConnection` is Twisted's `tcp.Connection` with a short way for the usual case (nothing queued)
+and Twisted's own way for every other. It stays a full ITransport; nothing here knows what the bytes mean.
+"""
+
+from __future__ import annotations
+
+import socket
+from errno import EAGAIN, EINTR, EWOULDBLOCK
+from typing import Any, Final
+
+from twisted.internet import main, tcp, unix
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorFDSet
+
+#: Bytes asked of the kernel at once. More costs a larger allocation for every small message.
+READ_SIZE: Final = 64 * 1024
+#: What a connection that fills those is given instead: half the system calls of a bulk transfer.
+BULK_READ_SIZE: Final = 256 * 1024
+
+_TRY_LATER: Final = (EAGAIN, EWOULDBLOCK, EINTR)
+
+
+class EagerConnection(tcp.Connection):
+    """A connected stream socket. ``write`` sends at once when nothing is queued before it."""
+
+    _read_size = READ_SIZE
+
+    @property
+    def pending(self) -> int:
+        """Bytes that were written and that the kernel has not taken yet."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
+        try:
+            data = self.socket.recv(self._read_size)
+        except OSError as error:
+            if error.args[0] in _TRY_LATER:
+                return None
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        if len(data) == READ_SIZE:
+            self._read_size = BULK_READ_SIZE
+        self.protocol.dataReceived(data)
+        return None
+
+    def write(self, data: bytes) -> None:
+        if self._tempDataLen or self.dataBuffer or not self.connected or self._writeDisconnected:
+            tcp.Connection.write(self, data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError:
+            sent = 0  # if it is more than "try later", doWrite meets it again, in a place where it can be reported
+        if sent != len(data):
+            self._queue_rest(data, sent)
+
+    def _queue_rest(self, data: bytes, sent: int) -> None:
+        """The kernel took less than all. From here on it is Twisted's way, until the queue is empty again."""
+        self.dataBuffer = data
+        self.offset = sent
+        self._maybePauseProducer()
+        self.startWriting()
+
+    def _isSendBufferFull(self) -> bool:
+        return self.pending > self.bufferSize
+
+    def writeSequence(self, iovec: Any) -> None:
+        self.write(b"".join(iovec))
+
+
+class EagerServer(EagerConnection, tcp.Server):
+    """A connection that was accepted."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: IProtocol,
+        client: tuple[object, ...],
+        server: tcp.Port,
+        sessionno: int,
+        reactor: IReactorFDSet,
+    ) -> None:
+        # Not tcp.Server's: it makes two strings for logs that are never written.
+        tcp.Connection.__init__(self, sock, protocol, reactor)
+        self.server = server
+        self.client = client
+        self.sessionno = sessionno
+        if len(client) == 4:
+            self._addressType = IPv6Address
+        set_nodelay(sock)
+        self.startReading()
+        self.connected = 1
+
+    def __repr__(self) -> str:
+        return f"<{type(self.__dict__.get('protocol')).__name__} #{self.sessionno} from {self.client[0]}>"
+
+
+class EagerClient(EagerConnection):
+    """A connection that we opened.
+
+    :param sock: connected
+    """
+
+    def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactorFDSet) -> None:
+        super().__init__(sock, protocol, reactor)
+        if sock.family != socket.AF_UNIX:
+            set_nodelay(sock)
+        self.startReading()
+        self.connected = 1
+
+    def getHost(self) -> IAddress:
+        return _address(self.socket.getsockname())
+
+    def getPeer(self) -> IAddress:
+        return _address(self.socket.getpeername())
+
+
+class EagerPort(tcp.Port):
+    """A listening port whose connections are eager."""
+
+    transport = EagerServer
+
+
+class EagerUnixServer(EagerConnection, tcp.Server):
+    """A connection that was accepted on a Unix socket."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        protocol: IProtocol,
+        client: object,
+        server: tcp.Port,
+        sessionno: int,
+        reactor: IReactorFDSet,
+    ) -> None:
+        tcp.Connection.__init__(self, sock, protocol, reactor)
+        self.server = server
+        self.client = (client,)
+        self.sessionno = sessionno
+        self.startReading()
+        self.connected = 1
+
+    def getHost(self) -> IAddress:
+        return _address(self.socket.getsockname())
+
+    def getPeer(self) -> IAddress:
+        return UNIXAddress(None)
+
+
+class EagerUnixPort(unix.Port):
+    """A listening Unix socket whose connections are eager."""
+
+    transport = EagerUnixServer  # type: ignore[assignment]
+
+
+def set_nodelay(sock: socket.socket) -> None:
+    """Messages are written whole: waiting for more (Nagle) only delays them."""
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        pass  # the peer is gone already; the next read says so
+
+
+def _address(name: Any) -> IAddress:
+    if not isinstance(name, tuple):
+        return UNIXAddress(name)
+    return IPv6Address("TCP", *name) if len(name) == 4 else IPv4Address("TCP", *name)
