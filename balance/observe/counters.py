@@ -1,0 +1,43 @@
+"""What is counted, as plain integers.
+
+Rule of this file: counting is an addition to an attribute, in place, by whoever sees it happen. Names, labels and
+formats are made by those who ask (`balance.observe.prometheus`, `balance.observe.status`).
+"""
+
+from __future__ import annotations
+
+
+class ListenerCounters:
+    """One listener's. ``active`` and ``connections_open`` go up and down, everything else only up.
+
+    ``responses[n]`` counts status n00 to n99; ``responses[0]`` exchanges that ended without one.
+    """
+
+    __slots__ = (
+        "active",
+        "bytes_in",
+        "bytes_out",
+        "connections_accepted",
+        "connections_open",
+        "errors",
+        "name",
+        "requests",
+        "responses",
+        "retries",
+    )
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.requests = 0
+        self.active = 0
+        self.connections_accepted = 0
+        self.connections_open = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.retries = 0
+        #: Reason code (`balance.errors`) to number.
+        self.errors: dict[str, int] = {}
+        self.responses = [0] * 6
+
+    def count_error(self, reason: str) -> None:
+        self.errors[reason] = self.errors.get(reason, 0) + 1

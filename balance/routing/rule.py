@@ -1,0 +1,123 @@
+"""One routing rule: conditions, and what they lead to.
+
+Rule of this file: a rule looks at the request head and says yes or no, and, when somebody asks, why not. It does not
+know what its target is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Generic, TypeVar
+
+from balance.model import RequestHead
+from balance.routing.path import routing_path
+
+T = TypeVar("T")
+
+
+class Rule(Generic[T]):
+    """All conditions must hold; an absent one always does.
+
+    :param host: lower-case A-labels: ``a.example``, ``*.example`` (any name below, not ``example`` itself), or empty
+    :param path_prefix: matches whole segments: ``/v1`` and ``/v1/`` both match ``/v1``, ``/v1/`` and ``/v1/x``, never
+        ``/v10``. (The trailing slash of the dialect means just that boundary.)
+    :param headers: each name (any case) must occur with exactly that value
+    :param methods: any of these; none for all
+    :param priority: higher ones are tried first
+    :param order: place in the configuration
+    """
+
+    __slots__ = (
+        "_directory",
+        "_exact",
+        "always",
+        "headers",
+        "host",
+        "methods",
+        "name",
+        "order",
+        "path_prefix",
+        "priority",
+        "target",
+    )
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        target: T,
+        host: str = "",
+        path_prefix: str = "",
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        methods: Iterable[str] = (),
+        priority: int = 0,
+        order: int = 0,
+    ) -> None:
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        self.name = name
+        self.target = target
+        self.host = host.encode("ascii").lower()
+        self.path_prefix = path_prefix.encode("utf-8")
+        self.headers = tuple((key.lower().encode("latin-1"), value.encode("latin-1")) for key, value in pairs)
+        self.methods = frozenset(method.encode("ascii") for method in methods)
+        self.priority = priority
+        self.order = order
+        bare = self.path_prefix.rstrip(b"/")
+        self._exact = bare
+        self._directory = bare + b"/"
+        #: Nothing but the host is asked for: whoever has checked that need not call `matches`.
+        self.always = not (bare or self.headers or self.methods)
+
+    @property
+    def specificity(self) -> tuple[int, int, int, int]:
+        """Exact host before wildcard before none; longer names, longer prefixes, more headers first."""
+        wildcard = self.host.startswith(b"*.")
+        kind = 0 if not self.host else len(self.host) if wildcard else 1000 + len(self.host)
+        return kind, len(self._exact), len(self.headers), bool(self.methods)
+
+    def matches(self, head: RequestHead, path: bytes) -> bool:
+        """Whether everything but the host holds.
+
+        :param path: `routing_path` of the request
+        """
+        if self.methods and head.method not in self.methods:
+            return False
+        if self._exact and path != self._exact and not path.startswith(self._directory):
+            return False
+        return all(value in head.headers.get_all(name) for name, value in self.headers)
+
+    def explain(self, head: RequestHead) -> str:
+        """Why the rule does not match, for people; empty when it does."""
+        if self.host and not host_matches(self.host, host_of(head.host)):
+            return f"host {_text(host_of(head.host))} is not {_text(self.host)}"
+        if self.methods and head.method not in self.methods:
+            return f"method {_text(head.method)} is not one of {', '.join(sorted(map(_text, self.methods)))}"
+        path = routing_path(head.path)
+        if self._exact and path != self._exact and not path.startswith(self._directory):
+            return f"path {_text(path)} is not below {_text(self.path_prefix)}"
+        for name, value in self.headers:
+            found = head.headers.get_all(name)
+            if value not in found:
+                return f"header {_text(name)} is {', '.join(map(_text, found)) or 'absent'}, not {_text(value)}"
+        return ""
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.name}>"
+
+
+def host_of(authority: bytes) -> bytes:
+    """The host of an authority: lower case, without port and trailing dot. IP literals keep their brackets."""
+    if authority.startswith(b"["):
+        return authority.partition(b"]")[0].lower() + b"]"
+    return authority.partition(b":")[0].lower().removesuffix(b".")
+
+
+def host_matches(pattern: bytes, host: bytes) -> bool:
+    """Whether a host (`host_of`) fits a rule's pattern."""
+    if pattern.startswith(b"*."):
+        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
+    return pattern == host
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("ascii", "backslashreplace")

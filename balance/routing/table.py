@@ -1,0 +1,73 @@
+"""The rules of a listener, in the order they are tried, indexed by host.
+
+Rule of this file: a request is compared with the rules of its own host only. Which those are is worked out once for
+each host that is asked for, and remembered for a bounded number of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
+
+from balance.model import RequestHead
+from balance.routing.path import routing_path
+from balance.routing.rule import Rule, host_of
+
+T = TypeVar("T")
+
+_REMEMBERED_HOSTS: Final = 4096
+
+
+class RuleTable(Generic[T]):
+    """Immutable. Order: higher priority; then more specific (`Rule.specificity`); then as configured.
+
+    `ordered` is all rules in that order.
+    """
+
+    __slots__ = ("_by_host", "_candidates", "ordered")
+
+    def __init__(self, rules: Iterable[Rule[T]]) -> None:
+        self.ordered: tuple[Rule[T], ...] = tuple(
+            sorted(rules, key=lambda rule: (-rule.priority, [-part for part in rule.specificity], rule.order))
+        )
+        self._by_host: dict[bytes, list[tuple[int, Rule[T]]]] = {}
+        for place, rule in enumerate(self.ordered):
+            self._by_host.setdefault(rule.host, []).append((place, rule))
+        #: Authority as it came in a request -> the rules to try. Clients choose the keys, so it is bounded.
+        self._candidates: dict[bytes, tuple[Rule[T], ...]] = {}
+
+    def match(self, head: RequestHead) -> Rule[T] | None:
+        """The first rule that matches, or None.
+
+        :raises BadRequest: the path cannot be understood (`routing_path`)
+        """
+        candidates = self._candidates.get(head.host)
+        if candidates is None:
+            candidates = self._learn(head.host)
+        path: bytes | None = None
+        for rule in candidates:
+            if rule.always:
+                return rule
+            if path is None:
+                path = routing_path(head.path)
+            if rule.matches(head, path):
+                return rule
+        return None
+
+    def candidates(self, authority: bytes) -> tuple[Rule[T], ...]:
+        """The rules whose host fits, in order: those of the host itself, of wildcards above it, and of no host."""
+        host = host_of(authority)
+        found = list(self._by_host.get(b"", ()))
+        if host and not host.startswith(b"*"):
+            found += self._by_host.get(host, ())
+        dot = host.find(b".")
+        while dot >= 0:
+            found += self._by_host.get(b"*" + host[dot:], ())
+            dot = host.find(b".", dot + 1)
+        return tuple(rule for _, rule in sorted(found, key=lambda entry: entry[0]))
+
+    def _learn(self, authority: bytes) -> tuple[Rule[T], ...]:
+        if len(self._candidates) >= _REMEMBERED_HOSTS:
+            self._candidates.clear()
+        candidates = self._candidates[authority] = self.candidates(authority)
+        return candidates
