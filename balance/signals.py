@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT: the first asks to stop, the second insists.
 
-Rule of this file: a stop that was asked for is not a failure, so the process exits with 0. `twistd` would end it with the
-signal that came (its reactor remembers the number), therefore the handlers are ours.
+Rule of this file: a stop that was asked for is not a failure, so the process exits with 0. `twistd` would end it with
+the signal that came (its reactor remembers the number), therefore the handlers are ours.
 """
 
 from __future__ import annotations

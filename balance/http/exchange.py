@@ -100,7 +100,7 @@ class Exchange(Timed):
         self._informational = 0
         self._replays = 0
 
-    # --- 3, 4: open, route, filter ---------------------------------------------------------------------------
+    # --- 3, 4: open, route, filter ----------------------------------------------------------------------------
 
     def begin(self, data: bytes, ended: bool) -> None:
         """The request head is complete; ``data`` is what came of the body, the whole of it when ``ended``."""
@@ -128,7 +128,7 @@ class Exchange(Timed):
             return
         self._attempt()
 
-    # --- 5, 6: choose a backend, lease it, get a connection ------------------------------------------------------
+    # --- 5, 6: choose a backend, lease it, get a connection ---------------------------------------------------
 
     def _attempt(self) -> None:
         backend = self._choose()
@@ -199,7 +199,7 @@ class Exchange(Timed):
             self.client.resume_request()
         self.failed(error)
 
-    # --- 7: the request goes out -----------------------------------------------------------------------------------
+    # --- 7: the request goes out ------------------------------------------------------------------------------
 
     def connected(self, stream: BackendStream) -> None:
         """A connection to ``backend`` is ours."""
@@ -251,7 +251,7 @@ class Exchange(Timed):
         if not self._ended:
             self.client.resume_request()
 
-    # --- 8: something went wrong at the backend --------------------------------------------------------------------
+    # --- 8: something went wrong at the backend ---------------------------------------------------------------
 
     def failed(self, error: Exception) -> None:
         """The attempt failed. Another backend, an answer, or a cut response."""
@@ -301,7 +301,7 @@ class Exchange(Timed):
         self._close(error)
         self.client.send_response(head, body, True)
 
-    # --- 9: the response comes back -----------------------------------------------------------------------------------
+    # --- 9: the response comes back ---------------------------------------------------------------------------
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx response; 101 never comes here."""
@@ -360,7 +360,7 @@ class Exchange(Timed):
         if self.stream is not None:
             self.stream.resume_response()
 
-    # --- 10: the end ------------------------------------------------------------------------------------------------------
+    # --- 10: the end ------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
         """The client is gone: nobody wants the response."""

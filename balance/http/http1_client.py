@@ -78,7 +78,7 @@ class Http1Connection(Timed):
         self._pending_seen = 0
         self._lost = False
 
-    # --- the connection -----------------------------------------------------------------------------------------
+    # --- the connection ---------------------------------------------------------------------------------------
 
     def makeConnection(self, transport: object) -> None:
         self.transport = cast("EagerClient", transport)
@@ -104,7 +104,7 @@ class Http1Connection(Timed):
         else:
             self._fail(ResponseTruncated())
 
-    # --- the request goes out -------------------------------------------------------------------------------------
+    # --- the request goes out ---------------------------------------------------------------------------------
 
     def start(self, exchange: ExchangeEvents, request: RequestHead, host: bytes, data: bytes, ended: bool) -> None:
         self.exchange = exchange
@@ -150,7 +150,7 @@ class Http1Connection(Timed):
         self.exchange = None
         self._discard()
 
-    # --- the response comes back ----------------------------------------------------------------------------------
+    # --- the response comes back ------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         owner = self._owner
@@ -243,7 +243,7 @@ class Http1Connection(Timed):
             exchange.response_end(reader.trailers)
 
     def _ended(self, reader: BodyReader | None = None) -> None:
-        """The response is complete; the exchange hears of it after this, so that it finds the connection in the pool."""
+        """The response is complete. The exchange hears of it later, so that it finds the connection in the pool."""
         self.exchange = None
         self._reader = None
         if self._reusable and not self._sending and not self._stalled and not (reader is not None and reader.rest):
@@ -267,7 +267,7 @@ class Http1Connection(Timed):
                 self._owner.deadlines.arm(self, self._owner.timeouts.read)
             self.transport.resumeProducing()
 
-    # --- back-pressure: the backend takes the request slower than it comes ----------------------------------------------
+    # --- back-pressure: the backend takes the request slower than it comes ------------------------------------
 
     def pauseProducing(self) -> None:
         self._stalled = True
@@ -291,7 +291,7 @@ class Http1Connection(Timed):
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` follows."""
 
-    # --- time and the end -----------------------------------------------------------------------------------------------
+    # --- time and the end -------------------------------------------------------------------------------------
 
     def timed_out(self) -> None:
         assert self.transport is not None

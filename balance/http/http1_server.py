@@ -82,7 +82,7 @@ class Http1Channel(Timed):
         self._pending_seen = 0
         self._linger_left = _LINGER_BYTES
 
-    # --- the connection -----------------------------------------------------------------------------------------
+    # --- the connection ---------------------------------------------------------------------------------------
 
     def makeConnection(self, transport: object) -> None:
         self.transport = cast("EagerServer", transport)
@@ -115,7 +115,7 @@ class Http1Channel(Timed):
             if len(self._buffer) > _PIPELINE_LIMIT:
                 self._pause_reading()
 
-    # --- requests come in -----------------------------------------------------------------------------------------
+    # --- requests come in -------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         """Begin every exchange that can begin: a loop, so that a burst of pipelined requests is no recursion."""
@@ -243,7 +243,7 @@ class Http1Channel(Timed):
         if self._state != _CLOSED and self.transport is not None:
             self.transport.resumeProducing()
 
-    # --- responses go out -----------------------------------------------------------------------------------------
+    # --- responses go out -------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         assert self.transport is not None
@@ -314,7 +314,7 @@ class Http1Channel(Timed):
             self._paused_request = False
             self._resume_reading()
 
-    # --- back-pressure: the transport has more than enough ------------------------------------------------------------
+    # --- back-pressure: the transport has more than enough ----------------------------------------------------
 
     def pauseProducing(self) -> None:
         self._stalled = True
@@ -340,7 +340,7 @@ class Http1Channel(Timed):
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` follows."""
 
-    # --- time and the end ---------------------------------------------------------------------------------------------
+    # --- time and the end -------------------------------------------------------------------------------------
 
     def timed_out(self) -> None:
         transport = self.transport

@@ -85,7 +85,7 @@ class HttpProxy(ServerFactory):
         host = getattr(addr, "host", "")
         return Http1Channel(self, self.forwarding.for_peer(host.removeprefix("::ffff:"), self._scheme))
 
-    # --- connections ----------------------------------------------------------------------------------------------
+    # --- connections ------------------------------------------------------------------------------------------
 
     def channel_opened(self, channel: Http1Channel) -> None:
         self.counters.connections_accepted += 1
@@ -116,7 +116,7 @@ class HttpProxy(ServerFactory):
             drained, self._drained = self._drained, None
             drained.callback(None)
 
-    # --- accounts ---------------------------------------------------------------------------------------------------
+    # --- accounts ---------------------------------------------------------------------------------------------
 
     def count_error(self, exchange: Exchange, error: ExchangeError) -> None:
         """An exchange ended with an error. What clients do wrong is counted; what we or a backend did is logged too."""

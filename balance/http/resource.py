@@ -123,7 +123,7 @@ class _WebStream:
         if exchange is not None:
             exchange.cancel()
 
-    # --- ClientStream ---------------------------------------------------------------------------------------------
+    # --- ClientStream -----------------------------------------------------------------------------------------
 
     def send_informational(self, head: ResponseHead) -> None:
         """twisted.web cannot send interim responses."""
@@ -163,7 +163,7 @@ class _WebStream:
             self._body_paused = False
             self._send_body()
 
-    # --- IPushProducer: the client takes no more for now -------------------------------------------------------------
+    # --- IPushProducer: the client takes no more for now ------------------------------------------------------
 
     def pauseProducing(self) -> None:
         if self._exchange is not None:

@@ -1,0 +1,228 @@
+"""From a configuration to the objects that serve it.
+
+Rule of this file: this is where names turn into objects, once, at the start. Nothing here opens a socket, and nothing
+but this knows both the configuration and what it configures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from balance.codec.forwarding import ForwardingRules
+from balance.codec.http1 import HeadLimits
+from balance.http.connections import BackendConnections
+from balance.http.proxy import HttpProxy
+from balance.http.route import HeaderEdits, HttpRoute, KeySource
+from balance.observe.counters import ListenerCounters
+from balance.pool.affinity import StickyCookie, StickyTable, key_source
+from balance.pool.backend import Backend
+from balance.pool.pool import Pool
+from balance.registry import balancer_factory, build_balancer
+from balance.resilience.outlier import NEVER, OutlierRules
+from balance.resilience.retry import RetryBudget
+from balance.routing.rule import Rule
+from balance.routing.table import RuleTable
+
+if TYPE_CHECKING:
+    from balance.config import Config, HeaderEditsConfig, LoadBalancer, RouteConfig
+    from balance.interfaces import IAffinity
+    from balance.net.deadlines import Deadlines
+    from balance.net.dial import Dialer
+    from balance.observe.access_log import AccessLog
+
+T = TypeVar("T")
+
+SESSION_AFFINITY = "session-affinity"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a configuration was turned into."""
+
+    config: Config
+    proxy: HttpProxy
+    backends: tuple[Backend, ...]
+    connections: Mapping[Backend, BackendConnections]
+    pools: tuple[Pool, ...]
+
+
+def assemble(
+    config: Config,
+    *,
+    deadlines: Deadlines,
+    dialer: Dialer,
+    clock: Callable[[], float],
+    access_log: AccessLog | None = None,
+    on_health: Callable[[Backend], None] | None = None,
+    rng: random.Random | None = None,
+) -> Assembly:
+    """Build the proxy of one listener.
+
+    :param clock: monotonic seconds
+    :param rng: for balancers that draw lots
+    """
+    rng = rng or random.Random()
+    backends = _backends(config, on_health)
+    limits = HeadLimits(config.limits.head_size, config.limits.header_fields, config.limits.uri_length)
+    connections = {
+        backend: BackendConnections(
+            backend,
+            dialer,
+            deadlines,
+            config.timeouts,
+            limits,
+            max_idle=config.http.max_idle_conns_per_host,
+            idle_timeout=config.http.idle_conn_timeout,
+        )
+        for backend in backends.values()
+    }
+    counters = ListenerCounters(str(config.listen))
+    rules = _rules(config, backends, rng, clock)
+    proxy = HttpProxy(
+        str(config.listen),
+        RuleTable(rules),
+        connections,
+        forwarding=ForwardingRules(config.trusted_proxies, forwarded=config.http.forwarded, via=config.http.via),
+        counters=counters,
+        deadlines=deadlines,
+        timeouts=config.timeouts,
+        head_limits=limits,
+        clock=clock,
+        retry_budget=RetryBudget(
+            lambda: counters.requests, deadlines.now, config.retries.budget, config.retries.min_budget
+        ),
+        retry_attempts=config.retries.attempts,
+        replay_size=config.retries.replay_size,
+        access_log=access_log,
+    )
+    pools = tuple(rule.target.pool for rule in rules)
+    return Assembly(config, proxy, tuple(backends.values()), connections, pools)
+
+
+def ordered_routes(config: Config) -> list[RouteConfig]:
+    """The configured routes in the order they are tried, for people to read."""
+    return [
+        rule.target
+        for rule in RuleTable(_rule(route, route, order) for order, route in enumerate(config.http.routes)).ordered
+    ]
+
+
+def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
+    return Rule(
+        name=route.name,
+        host=route.host,
+        path_prefix=route.path_prefix,
+        headers=route.headers,
+        methods=route.methods,
+        priority=route.priority,
+        order=order,
+        target=target,
+    )
+
+
+def _backends(config: Config, on_health: Callable[[Backend], None] | None) -> dict[str, Backend]:
+    health = config.health_check
+    rules = NEVER
+    if health.enable_passive_checks:
+        rules = OutlierRules(
+            consecutive_failures=health.consecutive_failures,
+            ejection_time=health.ejection_time,
+            max_ejection_time=health.max_ejection_time,
+            max_ejected=health.max_ejected,
+            error_rate=health.error_rate_threshold,
+            window=health.passive_check_window,
+        )
+    return {
+        item.name: Backend(
+            item.name,
+            item.address,
+            weight=item.weight,
+            max_connections=item.max_connections,
+            outlier=rules,
+            on_health=on_health,
+        )
+        for item in config.backends
+    }
+
+
+def _rules(
+    config: Config, backends: Mapping[str, Backend], rng: random.Random, clock: Callable[[], float]
+) -> list[Rule[HttpRoute]]:
+    """A rule for each route; without routes, one that takes everything to all backends."""
+
+    def pool(name: str, members: Sequence[Backend], options: LoadBalancer) -> Pool:
+        balancer = build_balancer(
+            options.algorithm,
+            {"load_factor": options.load_factor, "virtual_nodes": options.virtual_nodes, "random": rng},
+        )
+        return Pool(name, members, balancer, options.max_queue)
+
+    def target(name: str, members: Sequence[Backend], options: LoadBalancer, **more: Any) -> HttpRoute:
+        affinity, key = _affinity(name, members, options, clock)
+        return HttpRoute(name, pool(name, members, options), key=key, affinity=affinity, **more)
+
+    if not config.http.routes:
+        everything = target(
+            "default",
+            tuple(backends.values()),
+            config.load_balancer,
+            underscore_headers=config.http.underscore_headers,
+            max_body=config.limits.body_size,
+        )
+        return [Rule(name="default", target=everything)]
+    return [
+        _rule(
+            route,
+            target(
+                route.name,
+                [backends[name] for name in route.backends],
+                route.load_balancer or config.load_balancer,
+                **_options(config, route),
+            ),
+            order,
+        )
+        for order, route in enumerate(config.http.routes)
+    ]
+
+
+def _options(config: Config, route: RouteConfig) -> dict[str, Any]:
+    """What a route asks for besides its pool; the listener's where it says nothing."""
+    return {
+        "request_edits": _edits(route.request_headers),
+        "response_edits": _edits(route.response_headers),
+        "host": "" if route.host_header == "pass" else route.host_header,
+        "underscore_headers": route.underscore_headers or config.http.underscore_headers,
+        "max_body": config.limits.body_size if route.max_body_size is None else route.max_body_size,
+    }
+
+
+def _edits(edits: HeaderEditsConfig | None) -> HeaderEdits | None:
+    return None if edits is None else HeaderEdits(edits.set, edits.add, edits.remove)
+
+
+def _affinity(
+    name: str, members: Sequence[Backend], options: LoadBalancer, clock: Callable[[], float]
+) -> tuple[IAffinity | None, KeySource | None]:
+    """Who remembers clients, and what the balancer hashes."""
+    factory = balancer_factory(options.algorithm)
+    if options.algorithm != SESSION_AFFINITY:
+        return None, key_source(options.hash_key) if factory.needs_key else None
+    kind, _, cookie = options.hash_key.partition(":")
+    if kind == "cookie":
+        names = [backend.name for backend in members]
+        return StickyCookie(cookie, _secret(name, options), names, ttl=options.affinity_ttl), None
+    return StickyTable(key_source(options.hash_key), options.affinity_ttl, clock), None
+
+
+def _secret(name: str, options: LoadBalancer) -> bytes:
+    """Without a configured secret, one for the life of this process: cookies of an earlier one are then not recalled,
+    and their clients are bound anew.
+    """
+    if options.secret:
+        return hashlib.blake2b(options.secret.encode(), person=b"balance-affinity").digest()
+    return os.urandom(32)

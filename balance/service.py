@@ -1,0 +1,216 @@
+"""The service hierarchy: what runs, in which order it starts and how it stops.
+
+    BalanceService (MultiService)
+      DemoBackends     if `demo_backends` is given
+      MetricsService   if `metrics.enabled`
+      HttpService      the listener and its proxy
+
+Rule of this file: everything that can fail at the start fails before the first request is taken, with one clear
+message; and a stop is a sequence (stop accepting, drain, close), where MultiService would stop its children all at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from balance import signals
+from balance.assembly import Assembly, assemble
+from balance.demo import DemoBackends
+from balance.net.deadlines import Deadlines
+from balance.net.dial import Dialer
+from balance.net.listen import ListenError, listen
+from balance.observe.access_log import AccessLog
+from balance.observe.prometheus import exposition
+from balance.observe.site import metrics_site
+from balance.observe.status import status
+from balance.pool.backend import Backend, sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from balance.config import Config
+
+#: Seconds between looks at passive health, and between flushes of the access log.
+HOUSEKEEPING = 1.0
+
+
+class HttpService(Service):
+    """One listener. Starting binds it, stopping closes it and drains its connections.
+
+    :param drain_timeout: seconds that exchanges under way are given to finish
+    """
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, assembly: Assembly, deadlines: Deadlines, access_log: AccessLog | None) -> None:
+        self._reactor = reactor
+        self._assembly = assembly
+        self._deadlines = deadlines
+        self._access_log = access_log
+        self._housekeeping = LoopingCall(self._keep_house)
+        self._housekeeping.clock = reactor
+        #: Open ports, while the service runs; the first tells the port number.
+        self.ports: list[Any] = []
+
+    def privilegedStartService(self) -> None:
+        """Bind, so that ports below 1024 are bound before privileges are shed.
+
+        :raises ListenError: the address is taken, or not ours
+        """
+        if not self.ports:
+            self.ports = listen(self._reactor, self._assembly.config.listen, self._assembly.proxy)
+
+    def startService(self) -> None:
+        super().startService()
+        self.privilegedStartService()
+        self._deadlines.start()
+        self._housekeeping.start(HOUSEKEEPING, now=False)
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        super().stopService()
+        ports, self.ports = self.ports, []
+        yield gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        for connections in self._assembly.connections.values():
+            connections.closing = True
+        limit = self._reactor.callLater(self._assembly.config.timeouts.drain, self.insist)
+        yield self._assembly.proxy.drain()
+        if limit.active():
+            limit.cancel()
+        for connections in self._assembly.connections.values():
+            connections.close()
+        if self._housekeeping.running:
+            self._housekeeping.stop()
+        self._deadlines.stop()
+        self._flush()
+
+    def insist(self) -> None:
+        """Do not wait for what is under way any longer."""
+        self._assembly.proxy.kill()
+
+    def _keep_house(self) -> None:
+        sweep(self._assembly.backends, self._deadlines.now)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._access_log is not None:
+            self._access_log.flush()
+
+
+class MetricsService(Service):
+    """Serves statistics: Prometheus' format at `metrics.path`, JSON at /status."""
+
+    def __init__(self, reactor: Any, assembly: Assembly) -> None:
+        self._reactor = reactor
+        self._assembly = assembly
+        self._port: IListeningPort | None = None
+
+    def startService(self) -> None:
+        super().startService()
+        self.privilegedStartService()
+
+    def privilegedStartService(self) -> None:
+        """
+        :raises ListenError: the address is taken, or not ours
+        """
+        if self._port is not None:
+            return
+        assembly = self._assembly
+        metrics = assembly.config.metrics
+
+        def idle(backend: Backend) -> int:
+            return assembly.connections[backend].idle
+
+        def render() -> bytes:
+            return exposition([assembly.proxy], assembly.backends, assembly.pools, idle)
+
+        def report() -> dict[str, Any]:
+            return status([assembly.proxy], assembly.backends, assembly.pools, idle)
+
+        site = metrics_site(metrics.path, render, report)
+        try:
+            self._port = self._reactor.listenTCP(metrics.listen.port, site, interface=metrics.listen.host)
+        except CannotListenError as error:
+            raise ListenError(f"cannot listen on {metrics.listen}: {error.socketError}") from error
+
+    def stopService(self) -> Any:
+        super().stopService()
+        port, self._port = self._port, None
+        return None if port is None else port.stopListening()
+
+
+class BalanceService(MultiService):
+    """Everything one configuration asks for."""
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        super().__init__()
+        self._config = config
+        self._reactor = reactor
+        deadlines = Deadlines(reactor)
+        access_log = None
+        if config.access_log is not None:
+            access_log = AccessLog(config.access_log.path, config.access_log.format)
+        #: What the configuration was turned into.
+        self.assembly = assemble(
+            config,
+            deadlines=deadlines,
+            dialer=Dialer(reactor, deadlines),
+            clock=time.monotonic,
+            access_log=access_log,
+            on_health=self._health_changed,
+        )
+        if config.demo_backends:
+            DemoBackends(config.demo_backends, reactor).setServiceParent(self)
+        if config.metrics.enabled:
+            MetricsService(reactor, self.assembly).setServiceParent(self)
+        #: The listener.
+        self.http = HttpService(reactor, self.assembly, deadlines, access_log)
+        self.http.setServiceParent(self)
+
+    def startService(self) -> None:
+        super().startService()
+        for notice in self._config.notices:
+            self.log.info("{notice}", notice=notice)
+        self.log.info("listening on {address}", address=str(self._config.listen))
+        self._reactor.callWhenRunning(signals.install, self._reactor, self.http.insist)
+        # What was made up to here stays: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """First the listener, with all it has under way; then what that may still need."""
+        yield self.http.disownServiceParent()
+        yield super().stopService()
+
+    def _health_changed(self, backend: Backend) -> None:
+        self.log.warn(
+            "backend {name} ({address}) is now {state}",
+            name=backend.name,
+            address=str(backend.address),
+            state=backend.state,
+        )
+
+
+def make_service(config: Config, reactor: Any = None) -> BalanceService:
+    """The service for a configuration; nothing is bound before it is started.
+
+    :param reactor: the one to run on; the global one by default
+    :raises PluginError: an algorithm's plugin is missing or broken
+    """
+    if reactor is None:
+        from twisted.internet import reactor as default
+
+        reactor = default
+    return BalanceService(config, reactor)
