@@ -6,7 +6,7 @@
       HttpService      the listener and its proxy
 
 Rule of this file: everything that can fail at the start fails before the first request is taken, with one clear
-message; and a stop is a sequence (stop accepting, drain, close), where MultiService would stop its children all at once.
+message. A stop is a sequence (stop accepting, drain, close), where MultiService would stop all its children at once.
 """
 
 from __future__ import annotations

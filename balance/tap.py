@@ -50,8 +50,8 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """What `twistd` runs. Its ports are open when this returns, before `twistd` daemonises or sheds privileges: so a port
-    in use, too, is told to whoever typed the command.
+    """What `twistd` runs. Its ports are open when this returns, before `twistd` daemonises or sheds privileges: so a
+    port in use, too, is told to whoever typed the command.
 
     :raises SystemExit: a port cannot be opened, or a plugin that the configuration asks for is broken
     """

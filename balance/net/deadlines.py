@@ -48,7 +48,7 @@ class Timed:
 class Deadlines:
     """The time limits of one reactor.
 
-    A limit fires at the first tick after it has passed: never early, up to two ticks late.
+    A limit fires at the first tick after it has passed: never early, and up to three ticks late.
 
     :param clock: its `seconds` only go forward
     :param tick: seconds between looks
