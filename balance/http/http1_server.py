@@ -20,7 +20,7 @@ from balance.codec.http1 import (
     parse_request,
     write_response,
 )
-from balance.errors import BadRequest, ClientTimeout, ExchangeError, HeadTooLarge
+from balance.errors import BadRequest, ClientTimeout, ExchangeError
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
 from balance.model import HTTP10, HTTP11, UNTIL_CLOSE, Headers, ResponseHead
@@ -136,11 +136,9 @@ class Http1Channel(Timed):
             if data[0] == 13:  # one empty line before a request is forgiven (RFC 9112, section 2.2)
                 data = data.removeprefix(b"\r\n")
             end = data.find(b"\r\n\r\n")
-            if end < 0:
+            if end < 0 or end > proxy.head_limits.size:
                 self._partial_head(data)
                 return False
-            if end > proxy.head_limits.size:
-                raise HeadTooLarge
             request = parse_request(data[:end], proxy.head_limits)
         except ExchangeError as error:
             self._refuse(error)

@@ -9,9 +9,11 @@ moved.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.logger import Logger
+
+_NEVER: Final = float("inf")
 
 
 class _DelayedCall(Protocol):
@@ -31,14 +33,14 @@ class Clock(Protocol):
 class Timed:
     """Something with a time limit. ``deadline`` is 0 while there is none.
 
-    ``_bucket`` is the number of the bucket it lies in, 0 for none: it lies in one at most.
+    ``_due`` is when the bucket it lies in comes up; it lies in one at most.
     """
 
-    __slots__ = ("_bucket", "deadline")
+    __slots__ = ("_due", "deadline")
 
     def __init__(self) -> None:
         self.deadline = 0.0
-        self._bucket = 0
+        self._due = _NEVER
 
     def timed_out(self) -> None:
         """The limit has passed, and none is set now."""
@@ -63,12 +65,18 @@ class Deadlines:
         self._buckets: dict[int, list[Timed]] = {}
         #: Seconds, as of the last tick.
         self.now = clock.seconds()
+        #: `now` may be a tick old: so that nothing ever fires early, limits count from the tick to come.
+        self._soonest = self.now + tick
         self._swept = int(self.now / tick)
 
     def start(self) -> None:
         """Begin to tick."""
-        self.now = self._clock.seconds()
+        self._look_at_clock()
         self._call = self._clock.callLater(self._tick, self._on_tick)
+
+    def _look_at_clock(self) -> None:
+        self.now = self._clock.seconds()
+        self._soonest = self.now + self._tick
 
     def stop(self) -> None:
         if self._call is not None and self._call.active():
@@ -80,18 +88,18 @@ class Deadlines:
         if seconds <= 0:
             timed.deadline = 0.0
             return
-        # `now` may be a tick old; so that nothing ever fires early, the limit counts from the tick to come.
-        deadline = timed.deadline = self.now + seconds + self._tick
-        bucket = int(deadline / self._tick) + 1
-        if not timed._bucket or bucket < timed._bucket:
-            self._put(timed, bucket)
+        deadline = timed.deadline = self._soonest + seconds
+        if deadline < timed._due:
+            self._put(timed, deadline)
 
     def disarm(self, timed: Timed) -> None:
         """No limit any more. It stays where it lies, and is thrown out when its bucket comes up."""
         timed.deadline = 0.0
 
-    def _put(self, timed: Timed, bucket: int) -> None:
-        timed._bucket = bucket
+    def _put(self, timed: Timed, deadline: float) -> None:
+        """Into the bucket that comes up next after the deadline."""
+        bucket = int(deadline / self._tick) + 1
+        timed._due = bucket * self._tick
         waiting = self._buckets.get(bucket)
         if waiting is None:
             self._buckets[bucket] = [timed]
@@ -100,7 +108,7 @@ class Deadlines:
 
     def _on_tick(self) -> None:
         self._call = self._clock.callLater(self._tick, self._on_tick)
-        self.now = self._clock.seconds()
+        self._look_at_clock()
         last = int(self.now / self._tick)
         if last - self._swept > len(self._buckets):
             due = sorted(bucket for bucket in self._buckets if bucket <= last)
@@ -108,17 +116,18 @@ class Deadlines:
             due = [bucket for bucket in range(self._swept + 1, last + 1) if bucket in self._buckets]
         self._swept = last
         for bucket in due:
+            due_at = bucket * self._tick
             for timed in self._buckets.pop(bucket):
-                if timed._bucket == bucket:  # else it was put into an earlier one, and this is a left-over
+                if timed._due == due_at:  # else it was put into an earlier one, and this is a left-over
                     self._look(timed)
 
     def _look(self, timed: Timed) -> None:
-        timed._bucket = 0
+        timed._due = _NEVER
         deadline = timed.deadline
         if not deadline:
             return
         if deadline > self.now:
-            self._put(timed, int(deadline / self._tick) + 1)
+            self._put(timed, deadline)
             return
         timed.deadline = 0.0
         try:

@@ -31,6 +31,9 @@ class Owner(Protocol):
 
     def can_spare(self, backend: Backend, share: float) -> bool: ...
 
+    @property
+    def deserted(self) -> bool: ...
+
 
 @implementer(ICandidate)
 class Backend:
@@ -167,7 +170,9 @@ class Backend:
             if not health.sample(now, self.requests - self.active, self.failures):
                 return
             self._eject(now)
-        elif now >= health.until and (health.state is EJECTED or not self.available):
+        elif (health.state is EJECTED or not self.available) and (
+            now >= health.until or any(pool.deserted for pool in self._pools)
+        ):
             health.probe(now)
         else:
             return
@@ -202,8 +207,9 @@ class Backend:
 
     def _eject(self, now: float) -> None:
         health = self.health
-        # A failed probe changes nothing for the pools: the backend was out already.
-        if health.state is PROBING or all(pool.can_spare(self, health.rules.max_ejected) for pool in self._pools):
+        # One that failed its probe was out already: the share of those that are stays what it was.
+        share = 1.0 if health.state is PROBING else health.rules.max_ejected
+        if all(pool.can_spare(self, share) for pool in self._pools):
             health.eject(now)
 
     def _limit(self, *, probe: bool) -> None:

@@ -128,6 +128,11 @@ class Pool:
         others = sum(member.in_service for member in enabled if member is not backend)
         return others > 0 and len(enabled) - others <= share * len(enabled)
 
+    @property
+    def deserted(self) -> bool:
+        """Nobody is in service, because an operator took out those whom passive health had left."""
+        return not any(member.in_service for member in self.members)
+
 
 def _first_choice(backends: list[Backend]) -> tuple[Backend, ...]:
     """Those with weight; the others only if there are none."""

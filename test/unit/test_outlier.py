@@ -104,6 +104,12 @@ class ErrorRate(SynchronousTestCase):
             last = self.outlier.sample(second, 23000 + 100 * second, 4000 + 60 * second)
         self.assertTrue(last)  # 60 of 100 each second; the good times are out of the window
 
+    def test_all_of_the_window_counts(self) -> None:
+        self.outlier.sample(0, 0, 0)
+        self.assertFalse(self.outlier.sample(9, 100, 0))
+        self.assertFalse(self.outlier.sample(10, 200, 60))
+        self.assertTrue(self.outlier.sample(19, 300, 120))
+
     def test_good_times_before_do_not_hide_bad_ones(self) -> None:
         self.outlier.sample(0, 1_000_000, 0)
         self.assertTrue(self.outlier.sample(1, 1_000_040, 20))

@@ -183,6 +183,8 @@ class ChunkedReader(BodyReader):
                 raise self._bad("a bare LF in the trailer section")
             return position
         lines = split_head(section, _TRAILER_LIMITS, self._bad, self._too_large)
+        if len(lines) > _TRAILER_LIMITS.fields:  # `split_head` allows one more, for the first line of a head
+            raise self._too_large(f"more than {_TRAILER_LIMITS.fields} trailer fields")
         self.trailers = parse_fields(lines, self._bad)
         self._state = _DONE
         return end + 4

@@ -151,9 +151,21 @@ def parse_length(value: bytes, bad: type[ExchangeError]) -> int:
     return int(value)
 
 
-def tokens(value: bytes) -> list[bytes]:
+def tokens(value: bytes) -> tuple[bytes, ...]:
     """The lower-case members of a comma-separated list, empty ones left out (RFC 9110, section 5.6.1)."""
-    return [member for member in (part.strip(b" \t").lower() for part in value.split(b",")) if member]
+    known = _TOKENS.get(value)
+    if known is not None:
+        return known
+    return tuple(member for member in (part.strip(b" \t").lower() for part in value.split(b",")) if member)
+
+
+#: Values of `Connection` that most messages have.
+_TOKENS: Final[dict[bytes, tuple[bytes, ...]]] = {
+    b" keep-alive": (b"keep-alive",),
+    b" Keep-Alive": (b"keep-alive",),
+    b" close": (b"close",),
+    b" trailers": (b"trailers",),
+}
 
 
 def parse_fields(lines: list[bytes], bad: type[ExchangeError]) -> Headers:

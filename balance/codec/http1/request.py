@@ -45,6 +45,8 @@ _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTI
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 #: uri-host [":" port]: an IP literal, or a reg-name whose bytes mean the same to everybody (RFC 3986, section 3.2).
 _AUTHORITY: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._~!$&'()*+;=%-]{1,255})(?::([0-9]{0,5}))?")
+#: What a request line needs besides its target: method, spaces, version.
+_REQUEST_LINE_REST: Final = 64
 _KNOWN_HOSTS: Final[set[bytes]] = set()
 _KNOWN_HOSTS_MAX: Final = 4096
 
@@ -64,8 +66,8 @@ def parse_request(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> RequestH
         _check_method(method)
     if len(target) > limits.uri:
         raise UriTooLong(f"the request target has more than {limits.uri} bytes")
-    if target.translate(None, TARGET_BYTES):
-        raise BadRequest("a byte that a request target may not hold")
+    if not target or target.translate(None, TARGET_BYTES):
+        raise BadRequest("an empty request target, or a byte that none may hold")
 
     names: list[bytes] = []
     kept: list[bytes] = []
@@ -117,16 +119,14 @@ def parse_request(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> RequestH
 def check_partial_request(data: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> None:
     """Refuse early what can never become a request, so that nobody waits for the end of it.
 
-    :param data: what came so far; it holds no empty line
+    :param data: what came so far; it holds no empty line within ``limits.size``
     :raises ClientError: the head is too large already, or cannot be one
     """
     line_end = data.find(b"\n")
-    if len(data) > limits.size:
-        if line_end < 0:
-            raise UriTooLong(f"the request line has more than {limits.size} bytes")
-        raise HeadTooLarge(f"the head has more than {limits.size} bytes")
-    if line_end < 0 and len(data) > limits.uri + 64:
+    if (len(data) if line_end < 0 else line_end) > limits.uri + _REQUEST_LINE_REST:
         raise UriTooLong(f"the request target has more than {limits.uri} bytes")
+    if len(data) > limits.size:
+        raise HeadTooLarge(f"the head has more than {limits.size} bytes")
     if data.count(b"\n") != data.count(b"\r\n"):
         raise BadRequest("a bare LF in the head")
     if not data.startswith(b"\r") and data[:1].translate(None, TOKEN_BYTES):
@@ -186,7 +186,7 @@ def _connection_fields(head: RequestHead, special: list[tuple[int, bytes]]) -> N
     """Framing and connection options: everything that may not go to the backend as it came."""
     length: int | None = None
     coding: bytes | None = None
-    options: list[bytes] = []
+    options: tuple[bytes, ...] = ()
     for meaning, value in special:
         if meaning == CONNECTION:
             options += tokens(value)
@@ -232,7 +232,7 @@ def _expect(head: RequestHead, value: bytes) -> None:
         head.expect_continue = True
 
 
-def _connection_options(head: RequestHead, options: list[bytes]) -> None:
+def _connection_options(head: RequestHead, options: tuple[bytes, ...]) -> None:
     """Keep-alive, upgrade, and the removal of every field that Connection names (RFC 9110, section 7.6.1)."""
     if head.version == HTTP10:
         head.keep_alive = b"keep-alive" in options and b"close" not in options

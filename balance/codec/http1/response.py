@@ -48,7 +48,7 @@ def parse_response(block: bytes, method: bytes, limits: HeadLimits = DEFAULT_LIM
     kept: list[bytes] = []
     length: int | None = None
     coding: bytes | None = None
-    options: list[bytes] | None = None
+    options: tuple[bytes, ...] | None = None
     upgrade = b""
     del lines[0]
     for line in lines:
