@@ -1,0 +1,100 @@
+"""The command. See `benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from benchmarks.http import FILES, SCENARIOS, Result, Scenario, idle_bytes, measure
+from benchmarks.peers import PEERS, Peer, Setting, backend
+from benchmarks.processes import PINNED, free_port, running
+from benchmarks.report import idle_table, scenario_table
+
+IDLE = 5000
+
+
+def main() -> int:
+    options = _options()
+    peers = [peer for peer in PEERS if peer.name in options.peers]
+    for peer in peers:
+        if peer.missing:
+            print(f"skipped: {peer.name}: {peer.missing}")
+    peers = [peer for peer in peers if not peer.missing]
+    print("pinned: the proxy has a core of its own" if PINNED else "not pinned: proxy and load share their cores")
+    print(f"{options.rounds} rounds of {options.duration:g} s for each proxy, taking turns; medians\n", flush=True)
+    collected: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        _make_files(folder)
+        ports = (free_port(), free_port())
+        with running(backend(folder, ports), ports[0], folder / "backend.log", proxy=False):
+            for scenario in SCENARIOS:
+                if scenario.name in options.scenario:
+                    results = _run(scenario, peers, folder, ports, options)
+                    collected[scenario.name] = {n: [asdict(r) for r in rounds] for n, rounds in results.items()}
+                    print(scenario_table(scenario, results), flush=True)
+            if "idle" in options.scenario:
+                idle = {p.name: _idle(p, folder, ports) for p in peers if p.name != "twisted.web"}
+                collected["idle"] = idle
+                print(idle_table(idle, IDLE), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps(collected, indent=1))
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    names = [scenario.name for scenario in SCENARIOS] + ["idle"]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What a request costs, beside the peers.")
+    parser.add_argument("--scenario", nargs="+", choices=names, default=names)
+    parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
+    parser.add_argument("--duration", type=float, default=3.0, help="seconds of a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", help="write all rounds to this file")
+    return parser.parse_args()
+
+
+def _make_files(folder: Path) -> None:
+    www = folder / "www"
+    www.mkdir()
+    for name, size in FILES.items():
+        (www / name).write_bytes(b"x" * size)
+
+
+def _run(
+    scenario: Scenario, peers: list[Peer], folder: Path, ports: tuple[int, ...], options: argparse.Namespace
+) -> dict[str, list[Result]]:
+    results: dict[str, list[Result]] = {}
+    with ExitStack() as stack:
+        started = []
+        for peer in peers:
+            if peer.name in scenario.skip:
+                continue
+            setting = Setting(folder, free_port(), ports, scenario.routes)
+            log = folder / f"{peer.name}.log"
+            process = stack.enter_context(running(peer.command(setting), setting.port, log))
+            started.append((peer, process, setting.port))
+            results[peer.name] = []
+            measure(scenario, process, setting.port, 1.0)  # warm up
+        for turn in range(options.rounds):
+            for offset in range(len(started)):
+                peer, process, port = started[(turn + offset) % len(started)]
+                results[peer.name].append(measure(scenario, process, port, options.duration))
+    return results
+
+
+def _idle(peer: Peer, folder: Path, ports: tuple[int, ...]) -> float:
+    setting = Setting(folder, free_port(), ports)
+    with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
+        return idle_bytes(process, setting.port, IDLE)
+
+
+if __name__ == "__main__":
+    os.chdir(Path(__file__).resolve().parents[1])
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""The HTTP/1.1 scenarios."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from dataclasses import dataclass, field
+
+from benchmarks.load import wrk
+from benchmarks.peers import ROUTE_HEADER
+from benchmarks.processes import Cpu, Process
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of traffic.
+
+    :param unit: what the CPU time is divided by, for the table's head
+    :param units: how many of those one request is
+    """
+
+    name: str
+    title: str
+    path: str = "/small"
+    connections: int = 64
+    headers: tuple[str, ...] = ()
+    routes: int = 0
+    unit: str = "request"
+    units: float = 1.0
+    skip: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Result:
+    """One round of one peer. CPU in seconds for each unit."""
+
+    cpu: Cpu
+    rate: float
+    p50: float
+    p99: float
+    errors: int
+
+
+SCENARIOS = (
+    Scenario("small", "65-byte answers, 64 kept connections"),
+    Scenario("10k", "10 kB answers, 64 kept connections", path="/10k"),
+    Scenario("1m", "1 MB answers, 16 kept connections", path="/1m", connections=16, unit="MiB"),
+    Scenario("close", "a new connection for each request", headers=("Connection: close",)),
+    Scenario(
+        "routes20",
+        "20 routes with a header to match, the last one asked for",
+        headers=(f"{ROUTE_HEADER}: t19",),
+        routes=20,
+        skip=("twisted.web",),
+    ),
+)
+FILES = {"small": 65, "10k": 10 * 1024, "1m": MIB}
+
+
+def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> Result:
+    """One round."""
+    before = process.cpu()
+    load = wrk(f"http://127.0.0.1:{port}{scenario.path}", seconds, scenario.connections, scenario.headers)
+    spent = process.cpu() - before
+    units = max(1.0, load.requests * scenario.units)
+    return Result(Cpu(spent.user / units, spent.system / units), load.rate, load.p50, load.p99, load.errors)
+
+
+def idle_bytes(process: Process, port: int, connections: int = 5000) -> float:
+    """Resident bytes for each idle kept connection, after one request on each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + 500)), hard))
+    _ask(port, 200)  # caches, pools and the allocator are warm before the first look
+    time.sleep(0.5)
+    before = process.resident()
+    kept = _ask(port, connections)
+    time.sleep(1.0)
+    grown = process.resident() - before
+    for each in kept:
+        each.close()
+    return grown / connections
+
+
+def _ask(port: int, connections: int) -> list[socket.socket]:
+    kept = []
+    for _ in range(connections):
+        client = socket.create_connection(("127.0.0.1", port), 10)
+        client.sendall(b"GET /small HTTP/1.1\r\nHost: bench.example\r\n\r\n")
+        if not client.recv(65536).startswith(b"HTTP/1.1 200"):
+            raise RuntimeError("no 200")
+        kept.append(client)
+    return kept

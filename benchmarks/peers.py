@@ -1,0 +1,144 @@
+"""The proxies that are compared: how each is configured for a scenario.
+
+Rule of this file: every peer gets what its manual recommends for this work (kept connections to the backends, one core,
+no log), and the same routes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ROUTE_HEADER = "X-Tenant"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a peer is to do.
+
+    :param routes: routes beside the default one, each matching one value of a header; the load asks for the last
+    """
+
+    folder: Path
+    port: int
+    backends: tuple[int, ...]
+    routes: int = 0
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A proxy: the program it needs, and the command for a setting."""
+
+    name: str
+    program: str
+    command: Callable[[Setting], Sequence[str]]
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot take part; empty if it can."""
+        return "" if shutil.which(self.program) or Path(self.program).exists() else f"{self.program} is not installed"
+
+
+def _write(setting: Setting, name: str, text: str) -> str:
+    path = setting.folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def balance(setting: Setting) -> list[str]:
+    names = [f"b{port}" for port in setting.backends]
+    lines = ["mode: http", f'listen: "127.0.0.1:{setting.port}"', "backends:"]
+    lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"}}' for port in setting.backends]
+    if setting.routes:
+        lines += ["http:", "  routes:"]
+        for n in range(setting.routes):
+            lines.append(f"    - {{name: r{n}, headers: {{{ROUTE_HEADER}: t{n}}}, backends: [{', '.join(names)}]}}")
+    path = _write(setting, "balance.yaml", "\n".join(lines) + "\n")
+    return [sys.executable, "-m", "twisted", "-n", "--pidfile=", "balance", "--config", path]
+
+
+def haproxy(setting: Setting) -> list[str]:
+    rules = "".join(f"  use_backend b if {{ req.hdr({ROUTE_HEADER}) -m str t{n} }}\n" for n in range(setting.routes))
+    servers = "".join(f"  server s{port} 127.0.0.1:{port}\n" for port in setting.backends)
+    text = f"""\
+global
+  nbthread 1
+  maxconn 8000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 75s
+  timeout server 30s
+  timeout http-request 10s
+  timeout http-keep-alive 75s
+  option forwardfor
+  http-reuse always
+frontend f
+  bind 127.0.0.1:{setting.port}
+{rules}  default_backend b
+backend b
+  balance roundrobin
+{servers}"""
+    return ["haproxy", "-db", "-f", _write(setting, "haproxy.cfg", text)]
+
+
+def nginx(setting: Setting) -> list[str]:
+    servers = "".join(f"server 127.0.0.1:{port};" for port in setting.backends)
+    variable = "$http_" + ROUTE_HEADER.lower().replace("-", "_")
+    routes = "".join(f"t{n} b;" for n in range(setting.routes))
+    text = f"""\
+worker_processes 1; daemon off; error_log stderr crit; pid {setting.folder}/nginx.pid;
+events {{ worker_connections 16000; }}
+http {{
+  access_log off; keepalive_requests 1000000000; proxy_temp_path {setting.folder}/proxy;
+  client_body_temp_path {setting.folder}/body;
+  map {variable} $pool {{ default b; {routes} }}
+  upstream b {{ {servers} keepalive 100; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{setting.port} backlog=4096;
+    location / {{
+      proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }}
+  }}
+}}
+"""
+    return ["nginx", "-c", _write(setting, "nginx.conf", text)]
+
+
+def twisted_web(setting: Setting) -> list[str]:
+    script = f"""\
+from twisted.internet import reactor
+from twisted.web.proxy import ReverseProxyResource
+from twisted.web.server import Site
+reactor.listenTCP({setting.port}, Site(ReverseProxyResource("127.0.0.1", {setting.backends[0]}, b"")),
+                  interface="127.0.0.1", backlog=4096)
+reactor.run()
+"""
+    return [sys.executable, _write(setting, "twisted_web.py", script)]
+
+
+PEERS = (
+    Peer("haproxy", "haproxy", haproxy),
+    Peer("nginx", "nginx", nginx),
+    Peer("balance", sys.executable, balance),
+    Peer("twisted.web", sys.executable, twisted_web),
+)
+
+
+def backend(folder: Path, ports: Sequence[int]) -> list[str]:
+    """An nginx that serves the files of ``folder/www`` on these ports."""
+    listens = "".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports)
+    text = f"""\
+worker_processes 1; daemon off; error_log stderr crit; pid {folder}/backend.pid; user root;
+events {{ worker_connections 16000; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; sendfile on;
+  server {{ {listens} root {folder}/www; }} }}
+"""
+    path = folder / "backend.conf"
+    path.write_text(text)
+    return ["nginx", "-c", str(path)]
