@@ -84,12 +84,9 @@ class Forwarding:
 
     def _fields(self, host: bytes) -> Headers:
         address = self.address.encode() or b"unknown"
-        fields = Headers.of(
-            (b"X-Forwarded-For", address),
-            (b"X-Forwarded-Host", host),
-            (b"X-Forwarded-Proto", self.scheme),
-            (b"X-Real-IP", address),
-        )
+        fields = Headers.of((b"X-Forwarded-For", address), (b"X-Forwarded-Proto", self.scheme), (b"X-Real-IP", address))
+        if host:
+            fields.add(b"X-Forwarded-Host", host)
         if self._rules.forwarded:
             fields.add(b"Forwarded", self._element(host))
         return fields
@@ -102,7 +99,7 @@ class Forwarding:
         client = self._client(chain)
         headers.set(b"X-Forwarded-For", b", ".join([*chain, self.address.encode() or b"unknown"]))
         headers.set(b"X-Real-IP", client.encode())
-        if b"x-forwarded-host" not in headers.names:
+        if head.host and b"x-forwarded-host" not in headers.names:
             headers.add(b"X-Forwarded-Host", head.host)
         if b"x-forwarded-proto" not in headers.names:
             headers.add(b"X-Forwarded-Proto", self.scheme)

@@ -7,6 +7,7 @@ name, no exception text. The operator finds those in the log, under the same rea
 from __future__ import annotations
 
 import json
+from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
@@ -34,6 +35,7 @@ def answer(error: ExchangeError, request: RequestHead | None) -> tuple[ResponseH
         text = f"{status} {phrase}: {explanation}"
     body = text.encode() + b"\n"
     headers = Headers.of(
+        (b"Date", formatdate(usegmt=True).encode()),
         (b"Content-Type", kind),
         (b"Cache-Control", b"no-store"),
         (b"Proxy-Status", f'{_PROXY_NAME}; error={error.proxy_status}; details="{error.reason}"'.encode()),

@@ -311,6 +311,7 @@ class Http1Connection(Timed):
         """The pool wants this idle connection no more."""
         self._owner.deadlines.disarm(self)
         if self.transport is not None and not self._lost:
+            self.transport.unregisterProducer()  # a paused one would keep it from closing
             self.transport.loseConnection()
 
     def _fail(self, error: ExchangeError) -> None:

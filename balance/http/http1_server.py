@@ -102,18 +102,23 @@ class Http1Channel(Timed):
 
     def dataReceived(self, data: bytes) -> None:
         self.proxy.counters.bytes_in += len(data)
-        if self._exchange is None:
-            if self._state == _OPEN:
-                self._buffer = self._buffer + data if self._buffer else data
-                self._serve()
-            elif self._state == _LINGERING:
-                self._linger(len(data))
+        if self._exchange is None and self._state == _LINGERING:
+            self._linger(len(data))
+        elif self._exchange is None and self._state == _OPEN:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._serve()
+            if self._stalled:
+                self._bound_buffer()
         elif self._reader is not None:
             self._read_body(data)
-        else:
+        elif self._state == _OPEN:
             self._buffer += data
-            if len(self._buffer) > _PIPELINE_LIMIT:
-                self._pause_reading()
+            self._bound_buffer()
+
+    def _bound_buffer(self) -> None:
+        """What is sent ahead waits, and so does who sends too much ahead."""
+        if len(self._buffer) > _PIPELINE_LIMIT:
+            self._pause_reading()
 
     # --- requests come in -------------------------------------------------------------------------------------
 
@@ -123,7 +128,7 @@ class Http1Channel(Timed):
             return
         self._serving = True
         try:
-            while self._exchange is None and self._state == _OPEN and self._buffer:
+            while self._exchange is None and self._state == _OPEN and self._buffer and not self._stalled:
                 if not self._read_head():
                     break
         finally:
@@ -330,6 +335,8 @@ class Http1Channel(Timed):
         proxy.deadlines.disarm(self)
         if self._exchange is None:
             proxy.deadlines.arm(self, proxy.timeouts.idle)
+            self._resume_reading()
+            self._serve()
         else:
             if self._reader is not None and not self._paused_request:
                 proxy.deadlines.arm(self, proxy.timeouts.read)
@@ -346,20 +353,20 @@ class Http1Channel(Timed):
         pending = transport.pending
         if pending and self._moved(pending):
             return
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None and not pending and self._reader is not None:
-            self._exchange = exchange
-            exchange.reject(ClientTimeout())
-        elif self._state == _OPEN and exchange is None and self._buffer and not pending:
-            self._refuse(ClientTimeout())
-        elif self._state == _OPEN and not pending:
-            self._close()
-        else:
-            # It takes nothing, or does not close: a slot of ours is worth more than its last bytes.
+        exchange = self._exchange
+        if pending or (exchange is not None and self._reader is None):
+            # It takes nothing: the place it holds is worth more than its last bytes.
             self._state = _CLOSING
+            self._exchange = None
             if exchange is not None:
                 exchange.cancel()
             transport.abortConnection()
+        elif exchange is not None:
+            exchange.reject(ClientTimeout())
+        elif self._state == _OPEN and self._buffer:
+            self._refuse(ClientTimeout())
+        else:
+            self._close()
 
     def _moved(self, pending: int) -> bool:
         """Time limits are by progress: whoever takes some bytes gets more time."""
@@ -381,21 +388,28 @@ class Http1Channel(Timed):
             self.transport.abortConnection()
 
     def _close(self) -> None:
-        assert self.transport is not None
+        transport = self.transport
+        assert transport is not None
         self._state = _CLOSING
-        self._pending_seen = self.transport.pending
+        self._stop_producing(transport)
         if self._pending_seen:
             self.proxy.deadlines.arm(self, self.proxy.timeouts.write)
-        self.transport.loseConnection()
+        transport.loseConnection()
+
+    def _stop_producing(self, transport: EagerServer) -> None:
+        """Nothing more will be written. A transport whose producer is paused would wait for it, and never close."""
+        self._pending_seen = transport.pending
+        transport.unregisterProducer()
 
     def _close_lingering(self) -> None:
         """Say that nothing more comes, and read on for a while what is still on its way to us."""
-        assert self.transport is not None
+        transport = self.transport
+        assert transport is not None
         self._state = _LINGERING
         self._buffer = b""
-        self._pending_seen = self.transport.pending
+        self._stop_producing(transport)
         self.proxy.deadlines.arm(self, _LINGER_SECONDS)
-        self.transport.loseWriteConnection()
+        transport.loseWriteConnection()
         self._paused_request = False
         self._resume_reading()
 

@@ -15,10 +15,6 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from balance.net.deadlines import Deadlines
-from balance.observe.counters import ListenerCounters
-from balance.routing.rule import Rule
-from balance.routing.table import RuleTable
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
@@ -34,9 +30,13 @@ from balance.http.connections import BackendConnections
 from balance.http.proxy import HttpProxy
 from balance.http.route import HttpRoute
 from balance.model import Address
+from balance.net.deadlines import Deadlines
+from balance.observe.counters import ListenerCounters
 from balance.pool.backend import Backend
 from balance.pool.pool import Pool
 from balance.resilience.retry import RetryBudget
+from balance.routing.rule import Rule
+from balance.routing.table import RuleTable
 
 
 class MemoryTransport(StringTransport):
@@ -52,6 +52,9 @@ class MemoryTransport(StringTransport):
     def abortConnection(self) -> None:
         self.aborted = True
         self.disconnected = True
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
@@ -90,7 +93,8 @@ class Peer:
     def stall(self, pending: int = 100_000) -> None:
         """The peer stops reading: the transport tells its producer, as a real one does."""
         self.transport.pending = pending
-        self.protocol.pauseProducing()
+        if self.transport.producer is not None:
+            self.protocol.pauseProducing()
 
     def unstall(self) -> None:
         self.transport.pending = 0

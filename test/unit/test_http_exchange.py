@@ -32,8 +32,8 @@ class Forwarding(SynchronousTestCase):
         backend = world.accept()
         self.assertEqual(
             backend.received(),
-            b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Host: a.example\r\n"
-            b"X-Forwarded-Proto: http\r\nX-Real-IP: 192.0.2.1\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a.example\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n"
+            b"X-Real-IP: 192.0.2.1\r\nX-Forwarded-Host: a.example\r\n\r\n",
         )
         backend.send(OK)
         self.assertEqual(client.received(), OK)
@@ -595,6 +595,37 @@ class Limits(SynchronousTestCase):
         self.assertTrue(client.transport.aborted)
         client.close()
         self.assertTrue(backend.transport.aborted)
+
+    def test_requests_wait_while_their_answers_are_not_read(self) -> None:
+        """Whoever pipelines requests and reads no answers does not fill our memory with them."""
+        world = World(rules=lambda pool: [])
+        client = world.client()
+        client.send(GET)
+        client.stall()
+        client.received()
+        for _ in range(10):
+            client.send(GET * 1000)
+            if client.transport.producerState == "paused":
+                break
+        self.assertEqual(client.received(), b"")
+        self.assertEqual(client.transport.producerState, "paused")
+        client.unstall()
+        self.assertEqual(client.transport.producerState, "producing")
+        self.assertGreaterEqual(client.received().count(b"HTTP/1.1 404 "), 1000)
+
+    def test_answered_and_closed_while_not_read(self) -> None:
+        """A transport with a paused producer does not close: the channel must not leave one behind."""
+        world = World()
+        client = world.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        backend = world.accept()
+        backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        client.stall()
+        backend.send(b"cd")
+        self.assertTrue(client.transport.disconnecting)
+        self.assertIsNone(client.transport.producer)
+        world.advance(world.timeouts.write + 1)
+        self.assertTrue(client.transport.aborted)
 
     def test_slow_backend_slows_the_client(self) -> None:
         world = World()
