@@ -478,6 +478,17 @@ class Probes(SynchronousTestCase):
         fail(self.a, 1, 3)
         self.assertEqual((self.a.state, self.available()), ("ejected", "b"))
 
+    def test_a_failed_probe_ejects_even_where_too_many_are_out(self) -> None:
+        """It was out before; an operator made the pool smaller since."""
+        a, b, c, d = members = [backend(name) for name in "abcd"]
+        four = pool(*members)
+        fail(a)
+        fail(b, now=10)
+        d.set_enabled(False)
+        sweep(members, 30)
+        fail(a, 1, 31)
+        self.assertEqual((a.state, b.state, names(four.available)), ("ejected", "ejected", c.name))
+
     def test_disabled_meanwhile_it_is_probed_when_enabled(self) -> None:
         self.eject()
         self.a.set_enabled(False)
