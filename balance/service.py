@@ -32,6 +32,7 @@ from balance.observe.access_log import AccessLog
 from balance.observe.prometheus import exposition
 from balance.observe.site import metrics_site
 from balance.observe.status import status
+from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
 
 if TYPE_CHECKING:
@@ -127,16 +128,10 @@ class MetricsService(Service):
         assembly = self._assembly
         metrics = assembly.config.metrics
 
-        def idle(backend: Backend) -> int:
-            return assembly.connections[backend].idle
-
-        def render() -> bytes:
-            return exposition([assembly.proxy], assembly.backends, assembly.pools, idle)
-
-        def report() -> dict[str, Any]:
-            return status([assembly.proxy], assembly.backends, assembly.pools, idle)
-
-        site = metrics_site(metrics.path, render, report)
+        views = Views(
+            [assembly.proxy], assembly.backends, assembly.pools, lambda backend: assembly.connections[backend].idle
+        )
+        site = metrics_site(metrics.path, lambda: exposition(views), lambda: status(views))
         try:
             self._port = self._reactor.listenTCP(metrics.listen.port, site, interface=metrics.listen.host)
         except CannotListenError as error:
@@ -157,7 +152,7 @@ class BalanceService(MultiService):
         super().__init__()
         self._config = config
         self._reactor = reactor
-        deadlines = Deadlines(reactor)
+        deadlines = Deadlines(reactor, seconds=time.monotonic)
         access_log = None
         if config.access_log is not None:
             access_log = AccessLog(config.access_log.path, config.access_log.format)

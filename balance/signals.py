@@ -7,10 +7,13 @@ the signal that came (its reactor remembers the number), therefore the handlers 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+#: Seconds within which a second signal is the first one again: a shell, a supervisor and `timeout` may all pass it on.
+SAME_REQUEST = 0.5
 
 
 class _Reactor(Protocol):
@@ -19,17 +22,26 @@ class _Reactor(Protocol):
     def stop(self) -> object: ...
 
 
-def install(reactor: _Reactor, insist: Callable[[], None]) -> None:
+def install(
+    reactor: _Reactor, insist: Callable[[], None], seconds: Callable[[], float] = time.monotonic
+) -> Callable[[int, object], None]:
     """Take the signals over. To be called once the reactor runs: it installs its own handlers when it starts.
 
     :param insist: called from the second signal on, in the reactor's thread
+    :param seconds: a clock that only goes forward
+    :returns: the handler
     """
-    stopping = False
+    first: float | None = None
 
     def handle(number: int, frame: object) -> None:
-        nonlocal stopping
-        reactor.callFromThread(insist if stopping else reactor.stop)
-        stopping = True
+        nonlocal first
+        now = seconds()
+        asked, first = first, now if first is None else first  # before anything else: handlers interrupt each other
+        if asked is None:
+            reactor.callFromThread(reactor.stop)
+        elif now - asked >= SAME_REQUEST:
+            reactor.callFromThread(insist)
 
     for number in SIGNALS:
         signal.signal(number, handle)
+    return handle

@@ -1,0 +1,41 @@
+"""The configuration: one YAML file, typed and checked."""
+
+from balance.config.errors import ConfigError, Problem
+from balance.config.load import load, loads
+from balance.config.schema import (
+    ALGORITHMS,
+    AccessLogConfig,
+    BackendConfig,
+    Config,
+    HeaderEditsConfig,
+    HealthCheck,
+    Http,
+    Limits,
+    LoadBalancer,
+    Metrics,
+    Retries,
+    RouteConfig,
+    Timeouts,
+)
+from balance.config.summary import summarise
+
+__all__ = [
+    "ALGORITHMS",
+    "AccessLogConfig",
+    "BackendConfig",
+    "Config",
+    "ConfigError",
+    "HeaderEditsConfig",
+    "HealthCheck",
+    "Http",
+    "Limits",
+    "LoadBalancer",
+    "Metrics",
+    "Problem",
+    "Retries",
+    "RouteConfig",
+    "Timeouts",
+    "load",
+    "loads",
+    "summarise",
+]

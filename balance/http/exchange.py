@@ -50,6 +50,7 @@ class Exchange(Timed):
 
     __slots__ = (
         "_body",
+        "_bound",
         "_dial",
         "_ended",
         "_informational",
@@ -92,6 +93,8 @@ class Exchange(Timed):
         self.reason = ""
         self.body_in = 0
         self.body_out = 0
+        #: The backend that affinity remembered for this client.
+        self._bound: str | None = None
         self._dial: Dial | None = None
         #: Request body kept for the backend to come, or for another attempt; None when it can no longer be replayed.
         self._body: list[bytes] | None = None
@@ -154,7 +157,7 @@ class Exchange(Timed):
         route = self.route
         assert route is not None
         if route.affinity is not None:
-            bound = route.affinity.recall(self.request, self.client_ip)
+            bound = self._bound = route.affinity.recall(self.request, self.client_ip)
             backend = route.pool.find(bound) if bound is not None else None
             if backend is not None and backend not in self.tried:
                 return backend
@@ -259,7 +262,7 @@ class Exchange(Timed):
         backend = self.backend
         assert backend is not None
         stale = isinstance(error, StaleConnection)
-        self._drop_backend(None if stale else error)
+        self._drop_backend(error)
         if self.status:
             self._close(error)
             self.client.abort()
@@ -343,10 +346,9 @@ class Exchange(Timed):
         assert self.route.affinity is not None
         assert self.backend is not None
         affinity = self.route.affinity
-        bound = affinity.recall(self.request, self.client_ip)
-        if bound != self.backend.name:
-            if bound is not None:
-                self.proxy.log_rebound(self, bound)
+        if self._bound != self.backend.name:
+            if self._bound is not None:
+                self.proxy.log_rebound(self, self._bound)
             cookie = affinity.bind(self.request, self.client_ip, self.backend.name)
             if cookie is not None:
                 head.headers.add(b"Set-Cookie", cookie)
@@ -364,19 +366,20 @@ class Exchange(Timed):
 
     def cancel(self) -> None:
         """The client is gone: nobody wants the response."""
-        self._abandon()
-        self._close(ClientGone())
+        error = ClientGone()
+        self._abandon(error)
+        self._close(error)
 
     def reject(self, error: ExchangeError) -> None:
         """The request turned out bad on its way (its body, its pace): answer, if that is still possible."""
-        self._abandon()
+        self._abandon(error)
         if self.status:
             self._close(error)
             self.client.abort()
         else:
             self.fail(error)
 
-    def _abandon(self) -> None:
+    def _abandon(self, error: ExchangeError) -> None:
         """Leave wherever the exchange is: in the queue, dialling, or talking to a backend."""
         if self._dial is not None:
             self._dial.cancel()
@@ -385,7 +388,7 @@ class Exchange(Timed):
             self.stream.cancel()
         elif self.backend is None and self.route is not None:
             self.route.pool.leave(self)
-        self._drop_backend(None)
+        self._drop_backend(error)
 
     def _drop_backend(self, error: ExchangeError | None) -> None:
         """Give the lease back without a response."""

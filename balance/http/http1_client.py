@@ -85,6 +85,9 @@ class Http1Connection(Timed):
         self.transport.registerProducer(self, True)
         self._owner.opened(self)
 
+    def connectionMade(self) -> None:
+        """Nothing to do beyond `makeConnection`."""
+
     def connectionLost(self, reason: Failure) -> None:
         self._lost = True
         self._owner.deadlines.disarm(self)

@@ -90,6 +90,9 @@ class Http1Channel(Timed):
         self.proxy.channel_opened(self)
         self.proxy.deadlines.arm(self, self.proxy.timeouts.head)
 
+    def connectionMade(self) -> None:
+        """Nothing to do beyond `makeConnection`."""
+
     def connectionLost(self, reason: Failure) -> None:
         if self._state == _CLOSED:
             return
@@ -162,7 +165,7 @@ class Http1Channel(Timed):
         return True
 
     def _partial_head(self, data: bytes) -> None:
-        self._buffer = data
+        # `_buffer` keeps what came, the forgiven empty line included: it is forgiven once.
         if data:
             check_partial_request(data, self.proxy.head_limits)
         # Absolute, from the first byte on: progress by single bytes (slowloris) does not help.

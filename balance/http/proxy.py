@@ -81,7 +81,7 @@ class HttpProxy(ServerFactory):
         self._channels: set[Http1Channel] = set()
         self._drained: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Channel:
+    def buildProtocol(self, addr: IAddress | None) -> Http1Channel:  # type: ignore[override]
         host = getattr(addr, "host", "")
         return Http1Channel(self, self.forwarding.for_peer(host.removeprefix("::ffff:"), self._scheme))
 

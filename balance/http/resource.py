@@ -7,7 +7,7 @@ memory or a temporary file), and it has no way to send 1xx responses or trailers
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.web.resource import Resource
@@ -49,7 +49,7 @@ class ReverseProxyResource(Resource):
         return NOT_DONE_YET
 
     def _target(self, request: Request) -> bytes:
-        target = cast(bytes, request.uri)
+        target = request.uri
         if self._strip_prefix and request.prepath:
             prefix = b"/" + b"/".join(request.prepath)
             if target.startswith(prefix):
@@ -108,7 +108,7 @@ class _WebStream:
         content.seek(0, 2)
         size = content.tell()
         content.seek(0)
-        return size
+        return int(size)
 
     def _send_body(self) -> None:
         while self._exchange is not None and not self._body_paused and self._request.content is not None:
@@ -153,7 +153,8 @@ class _WebStream:
 
     def abort(self) -> None:
         self._exchange = None
-        self._request.transport.abortConnection()
+        transport: Any = self._request.transport
+        transport.abortConnection()
 
     def pause_request(self) -> None:
         self._body_paused = True

@@ -52,19 +52,21 @@ class Deadlines:
 
     A limit fires at the first tick after it has passed: never early, and up to three ticks late.
 
-    :param clock: its `seconds` only go forward
+    :param clock: calls back
     :param tick: seconds between looks
+    :param seconds: tells the time, and only goes forward (a reactor's own jumps when the machine's clock is set)
     """
 
     _log = Logger()
 
-    def __init__(self, clock: Clock, tick: float = 0.25) -> None:
+    def __init__(self, clock: Clock, tick: float = 0.25, seconds: Callable[[], float] | None = None) -> None:
         self._clock = clock
+        self._seconds = seconds or clock.seconds
         self._tick = tick
         self._call: _DelayedCall | None = None
         self._buckets: dict[int, list[Timed]] = {}
         #: Seconds, as of the last tick.
-        self.now = clock.seconds()
+        self.now = self._seconds()
         #: `now` may be a tick old: so that nothing ever fires early, limits count from the tick to come.
         self._soonest = self.now + tick
         self._swept = int(self.now / tick)
@@ -75,7 +77,7 @@ class Deadlines:
         self._call = self._clock.callLater(self._tick, self._on_tick)
 
     def _look_at_clock(self) -> None:
-        self.now = self._clock.seconds()
+        self.now = self._seconds()
         self._soonest = self.now + self._tick
 
     def stop(self) -> None:

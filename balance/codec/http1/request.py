@@ -240,5 +240,5 @@ def _connection_options(head: RequestHead, options: tuple[bytes, ...]) -> None:
         head.keep_alive = False
     if b"upgrade" not in options:
         head.upgrade = b""
-    for option in options:
+    for option in set(options).intersection(head.headers.names):
         head.headers.remove(option)

@@ -31,6 +31,8 @@ from balance.model import CHUNKED, HTTP10, HTTP11, NO_BODY, UNTIL_CLOSE, Headers
 
 #: Fields that mean something in requests only.
 _KEPT: Final = (UNDERSCORE, FORWARDED, HOST, EXPECT)
+#: Values of Connection that name no field.
+_COMMON_OPTIONS: Final = ((), (b"keep-alive",), (b"close",))
 _STATUS_LINES: Final[dict[bytes, tuple[int, int, bytes]]] = {}
 _STATUS_LINES_MAX: Final = 1024
 
@@ -86,8 +88,8 @@ def parse_response(block: bytes, method: bytes, limits: HeadLimits = DEFAULT_LIM
             head.keep_alive = False
         if upgrade and b"upgrade" in options:
             head.upgrade = upgrade
-        for option in options:
-            if option != b"keep-alive" and option != b"close":
+        if options not in _COMMON_OPTIONS:
+            for option in set(options).intersection(names):
                 head.headers.remove(option)
     _frame(head, method, length, coding is not None)
     return head

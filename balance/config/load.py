@@ -1,0 +1,59 @@
+"""From a file to a `Config`, or to a list of everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from balance.config.checks import check, notices, prepare
+from balance.config.document import Document
+from balance.config.errors import ConfigError, Problem
+from balance.config.messages import message
+from balance.config.schema import ALGORITHMS, Config
+
+
+def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
+    """Read a configuration file.
+
+    :param algorithms: names that `load_balancer.algorithm` may have
+    :raises ConfigError: the file cannot be read, or something in it is wrong: all of it is reported
+    """
+    try:
+        text = FilePath(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(path, [Problem(0, 0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, [Problem(0, 0, "", "cannot be read: this is not UTF-8 text")]) from None
+    return loads(text, path, algorithms=algorithms)
+
+
+def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = ALGORITHMS) -> Config:
+    """Like `load`, from text. ``source`` stands in messages."""
+    document = Document(text, source)
+    problems = document.problems
+    told = notices(document)
+    problems += prepare(document)
+    problems += check(document)
+    config = None
+    try:
+        config = Config.model_validate(_tuples(document.data), context={"algorithms": tuple(algorithms)})
+    except ValidationError as error:
+        for each in error.errors():
+            location = tuple(part for part in each["loc"] if part != "[key]")
+            at_key = each["type"] == "extra_forbidden" or location != each["loc"]
+            problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
+    if problems or config is None:
+        raise ConfigError(source, problems)
+    return config.model_copy(update={"notices": told})
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples: a configuration is immutable."""
+    if isinstance(value, dict):
+        return {key: _tuples(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return tuple(_tuples(each) for each in value)
+    return value

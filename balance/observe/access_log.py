@@ -1,0 +1,148 @@
+"""The access log: one line for each exchange.
+
+Rule of this file: it never gets in the way. Lines are collected and written together; what cannot be written is
+counted, not raised; and nothing a client sends can end a line or begin another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+#: Bytes collected before they are written without waiting for `flush`.
+_BUFFER_SIZE: Final = 64 * 1024
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Exchange(Protocol):
+    """What is read of an exchange (`balance.http.exchange.Exchange` is one)."""
+
+    request: Any
+    client_ip: str
+    status: int
+    body_in: int
+    body_out: int
+    reason: str
+    attempts: int
+    started: float
+    route: Any
+    last_backend: Any
+    proxy: Any
+
+
+class AccessLog:
+    """
+    :param path: file to append to, or ``-`` for standard output
+    :param format: ``combined`` (Apache's, with backend, attempts, reason and seconds behind it) or ``json``
+    :param now: wall clock, seconds since the epoch
+    """
+
+    def __init__(self, path: str, format: str = "combined", now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._render = _json if format == "json" else _combined
+        self._now = now
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._file: int | None = None
+        #: Lines that could not be written.
+        self.lost = 0
+
+    def record(self, exchange: Exchange) -> None:
+        """Note an exchange that has ended."""
+        line = self._render(exchange, self._now())
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size >= _BUFFER_SIZE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
+        try:
+            data = b"".join(lines)
+            if self._path == "-":
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+                return
+            if self._file is None:
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            while data:
+                data = data[os.write(self._file, data) :]
+        except (OSError, ValueError):
+            self.lost += len(lines)
+
+    def reopen(self) -> None:
+        """Begin a new file under the same name, after the old one was moved away."""
+        self.flush()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _combined(exchange: Exchange, now: float) -> bytes:
+    request = exchange.request
+    moment = time.gmtime(now)
+    stamp = (
+        f"{moment.tm_mday:02}/{_MONTHS[moment.tm_mon - 1]}/{moment.tm_year}:"
+        f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} +0000"
+    )
+    line = _quoted(request.method + b" " + request.target + b" " + _version(request.version))
+    referer, agent = request.headers.get(b"referer"), request.headers.get(b"user-agent")
+    return (
+        f'{exchange.client_ip or "-"} - - [{stamp}] "{line}" {exchange.status or 499} {exchange.body_out} '
+        f'"{_quoted(referer or b"-")}" "{_quoted(agent or b"-")}" '
+        f"{_backend(exchange)} {exchange.attempts} {exchange.reason or '-'} {_seconds(exchange):.6f}\n"
+    ).encode()
+
+
+def _json(exchange: Exchange, now: float) -> bytes:
+    request = exchange.request
+    record = {
+        "time": round(now, 3),
+        "listener": exchange.proxy.name,
+        "client": exchange.client_ip,
+        "method": _text(request.method),
+        "host": _text(request.host),
+        "target": _text(request.target),
+        "version": _text(_version(request.version)),
+        "status": exchange.status or 499,
+        "request_bytes": exchange.body_in,
+        "response_bytes": exchange.body_out,
+        "route": exchange.route.name if exchange.route is not None else None,
+        "backend": exchange.last_backend.name if exchange.last_backend is not None else None,
+        "attempts": exchange.attempts,
+        "reason": exchange.reason or None,
+        "seconds": round(_seconds(exchange), 6),
+        "user_agent": _text(request.headers.get(b"user-agent") or b""),
+    }
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _seconds(exchange: Exchange) -> float:
+    return max(0.0, float(exchange.proxy.clock()) - exchange.started)
+
+
+def _backend(exchange: Exchange) -> str:
+    return str(exchange.last_backend.name) if exchange.last_backend is not None else "-"
+
+
+def _version(version: int) -> bytes:
+    return b"HTTP/%d.%d" % divmod(version, 10)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _quoted(raw: bytes) -> str:
+    """Text for between quotes: every byte that is not printable ASCII, and the quote itself, is escaped."""
+    text = raw.decode("latin-1")
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,50 @@
+"""Statistics as JSON, for people and scripts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from balance.observe.views import Views
+
+
+def status(views: Views) -> dict[str, Any]:
+    """Listeners with their routes and errors, pools, backends. Everything in it can go to JSON."""
+    return {
+        "listeners": [
+            {
+                "name": listener.name,
+                "requests": listener.counters.requests,
+                "active_requests": listener.counters.active,
+                "connections_accepted": listener.counters.connections_accepted,
+                "connections_open": listener.counters.connections_open,
+                "bytes_in": listener.counters.bytes_in,
+                "bytes_out": listener.counters.bytes_out,
+                "retries": listener.counters.retries,
+                "errors": dict(listener.counters.errors),
+                "routes": {rule.target.name: rule.target.requests for rule in listener.routes.ordered},
+            }
+            for listener in views.listeners
+        ],
+        "pools": [{"name": pool.name, "queued": pool.queued} for pool in views.pools],
+        "backends": [
+            {
+                "name": backend.name,
+                "address": str(backend.address),
+                "state": backend.state,
+                "weight": backend.weight,
+                "active": backend.active,
+                "connections": {
+                    "open": backend.connections_open,
+                    "idle": views.idle(backend),
+                    "opened": backend.connections_opened,
+                    "reused": backend.connections_reused,
+                },
+                "requests": backend.requests,
+                "failures": backend.failures,
+                "ejections": backend.ejections,
+                "bytes_in": backend.bytes_in,
+                "bytes_out": backend.bytes_out,
+            }
+            for backend in views.backends
+        ],
+    }
