@@ -58,7 +58,7 @@ def balance(setting: Setting) -> list[str]:
         for n in range(setting.routes):
             lines.append(f"    - {{name: r{n}, headers: {{{ROUTE_HEADER}: t{n}}}, backends: [{', '.join(names)}]}}")
     path = _write(setting, "balance.yaml", "\n".join(lines) + "\n")
-    return [sys.executable, "-m", "twisted", "-n", "--pidfile=", "balance", "--config", path]
+    return [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "balance", "--config", path]
 
 
 def haproxy(setting: Setting) -> list[str]:

@@ -25,7 +25,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
-TWISTD = [sys.executable, "-m", "twisted"]
+TWISTD = [str(Path(sys.executable).with_name("twistd"))]
 
 
 def free_port() -> int:
