@@ -6,16 +6,17 @@ each host that is asked for, and remembered for a bounded number of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final, Generic, TypeVar
 
 from balance.model import RequestHead
 from balance.routing.path import routing_path
-from balance.routing.rule import Rule, host_of
+from balance.routing.rule import Rule, fields_of, host_of
 
 T = TypeVar("T")
 
 _REMEMBERED_HOSTS: Final = 4096
+_NO_FIELDS: Final[frozenset[bytes]] = frozenset()
 
 
 class RuleTable(Generic[T]):
@@ -34,23 +35,26 @@ class RuleTable(Generic[T]):
         for place, rule in enumerate(self.ordered):
             self._by_host.setdefault(rule.host, []).append((place, rule))
         #: Authority as it came in a request -> the rules to try. Clients choose the keys, so it is bounded.
-        self._candidates: dict[bytes, tuple[Rule[T], ...]] = {}
+        #: Behind them, the names of the fields that any of them asks for.
+        self._candidates: dict[bytes, tuple[tuple[Rule[T], ...], tuple[bytes, ...]]] = {}
 
     def match(self, head: RequestHead) -> Rule[T] | None:
         """The first rule that matches, or None.
 
         :raises BadRequest: the path cannot be understood (`routing_path`)
         """
-        candidates = self._candidates.get(head.host)
-        if candidates is None:
-            candidates = self._learn(head.host)
+        known = self._candidates.get(head.host)
+        candidates, names = known if known is not None else self._learn(head.host)
         path: bytes | None = None
+        fields: Set[bytes] = _NO_FIELDS
         for rule in candidates:
             if rule.always:
                 return rule
             if path is None:
                 path = routing_path(head.path)
-            if rule.matches(head, path):
+                if names:
+                    fields = fields_of(head, names)
+            if rule.matches(head, path, fields):
                 return rule
         return None
 
@@ -66,8 +70,10 @@ class RuleTable(Generic[T]):
             dot = host.find(b".", dot + 1)
         return tuple(rule for _, rule in sorted(found, key=lambda entry: entry[0]))
 
-    def _learn(self, authority: bytes) -> tuple[Rule[T], ...]:
+    def _learn(self, authority: bytes) -> tuple[tuple[Rule[T], ...], tuple[bytes, ...]]:
         if len(self._candidates) >= _REMEMBERED_HOSTS:
             self._candidates.clear()
-        candidates = self._candidates[authority] = self.candidates(authority)
-        return candidates
+        candidates = self.candidates(authority)
+        names = tuple({name for rule in candidates for name, _ in rule.headers})
+        self._candidates[authority] = candidates, names
+        return candidates, names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from balance.errors import BadRequest
 from balance.model import Headers, RequestHead
 from balance.routing.path import routing_path
-from balance.routing.rule import Rule, host_matches, host_of
+from balance.routing.rule import Rule, fields_of, host_matches, host_of
 from balance.routing.table import RuleTable
 
 
@@ -202,7 +203,8 @@ class Index(SynchronousTestCase):
             (
                 each
                 for each in table.ordered
-                if (not each.host or host_matches(each.host, host_of(head.host))) and each.matches(head, path)
+                if (not each.host or host_matches(each.host, host_of(head.host)))
+                and each.matches(head, path, fields_of(head, [b"x", b"y"]))
             ),
             None,
         )
@@ -215,9 +217,9 @@ class Index(SynchronousTestCase):
         calls = []
         matches = Rule.matches
 
-        def counted(self: Rule[str], head: RequestHead, path: bytes) -> bool:
+        def counted(self: Rule[str], head: RequestHead, path: bytes, fields: Set[bytes]) -> bool:
             calls.append(self.name)
-            return matches(self, head, path)
+            return matches(self, head, path, fields)
 
         with patch.object(Rule, "matches", counted):
             found = table.match(request("h777.example", "/x"))
