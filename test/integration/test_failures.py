@@ -35,7 +35,7 @@ def test_refused_backend_is_passed_over() -> None:
         with balance({"backends": [dead, good.config], "timeouts": SHORT}) as proxy:
             for _ in range(10):
                 assert proxy.get().body == b"ok"
-            assert 'balance_retries_total' in proxy.metrics()
+            assert "balance_retries_total" in proxy.metrics()
 
 
 def test_all_refused() -> None:
