@@ -1,0 +1,158 @@
+"""Statistics and the access log."""
+
+from __future__ import annotations
+
+import json
+import os
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.test.requesthelper import DummyChannel, DummyRequest
+
+from balance.errors import ConnectRefused
+from balance.model import Headers, RequestHead
+from balance.observe.access_log import AccessLog
+from balance.observe.prometheus import exposition
+from balance.observe.site import metrics_site
+from balance.observe.status import status
+from balance.observe.views import Views
+from test.unit.support import World
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def exchange(target: bytes = b"/", agent: bytes = b"curl", **more: Any) -> Any:
+    head = RequestHead(b"GET", target, b"a.example", Headers.of((b"User-Agent", agent)))
+    values = {
+        "request": head,
+        "client_ip": "192.0.2.1",
+        "status": 200,
+        "body_in": 0,
+        "body_out": 5,
+        "reason": "",
+        "attempts": 1,
+        "started": 10.0,
+        "route": SimpleNamespace(name="r"),
+        "last_backend": SimpleNamespace(name="b1"),
+        "proxy": SimpleNamespace(name="l", clock=lambda: 10.25),
+    }
+    return SimpleNamespace(**{**values, **more})
+
+
+class AccessLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+
+    def lines(self) -> list[str]:
+        with open(self.path, encoding="ascii") as file:
+            return file.read().splitlines()
+
+    def test_combined(self) -> None:
+        log = AccessLog(self.path, now=lambda: 0.0)
+        log.record(exchange())
+        self.assertFalse(os.path.exists(self.path))
+        log.flush()
+        self.assertEqual(
+            self.lines(),
+            ['192.0.2.1 - - [01/Jan/1970:00:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "curl" b1 1 - 0.250000'],
+        )
+
+    def test_json(self) -> None:
+        log = AccessLog(self.path, "json", now=lambda: 1.5)
+        log.record(exchange(status=0, reason="client_gone", last_backend=None, route=None))
+        log.flush()
+        record = json.loads(self.lines()[0])
+        self.assertEqual((record["status"], record["reason"], record["backend"]), (499, "client_gone", None))
+        self.assertEqual((record["time"], record["seconds"]), (1.5, 0.25))
+
+    def test_nothing_a_client_sends_ends_a_line(self) -> None:
+        for kind in ("combined", "json"):
+            log = AccessLog(self.path, kind)
+            log.record(exchange(b'/"\\\x80', b'x" 200 \xff\t"evil'))
+            log.flush()
+        plain, packed = self.lines()
+        self.assertIn(r'"GET /\x22\x5c\x80 HTTP/1.1"', plain)
+        self.assertIn(r'"x\x22 200 \xff\x09\x22evil"', plain)
+        self.assertEqual(json.loads(packed)["target"], '/"\\' + r"\x80")
+
+    def test_flushes_itself_when_much_is_waiting(self) -> None:
+        log = AccessLog(self.path)
+        for _ in range(1000):
+            log.record(exchange())
+        self.assertGreater(len(self.lines()), 500)
+
+    def test_reopen(self) -> None:
+        log = AccessLog(self.path)
+        log.record(exchange())
+        log.flush()
+        os.rename(self.path, self.path + ".1")
+        log.record(exchange())
+        log.reopen()
+        log.record(exchange())
+        log.flush()
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_a_disk_that_refuses_is_counted(self) -> None:
+        log = AccessLog("/nonexistent/folder/log")
+        log.record(exchange())
+        log.flush()
+        self.assertEqual(log.lost, 1)
+
+
+class StatisticsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = world = World(backends=2)
+        client = world.client()
+        client.send(GET)
+        world.accept().send(OK)
+        client.send(GET)
+        world.dial().refuse(ConnectRefused("no"))
+        world.dialer.dials.clear()
+        self.views = Views([world.proxy], world.backends, [world.pool], lambda b: world.connections[b].idle)
+
+    def value(self, name: str, **labels: str) -> float:
+        for family in text_string_to_metric_families(exposition(self.views).decode()):
+            for sample in family.samples:
+                if sample.name == name and labels.items() <= sample.labels.items():
+                    return float(sample.value)
+        raise AssertionError(f"no {name} {labels}")
+
+    def test_prometheus(self) -> None:
+        self.assertEqual(self.value("balance_requests_total", listener="test"), 2)
+        self.assertEqual(self.value("balance_backend_requests_total", backend="b1"), 2)
+        self.assertEqual(self.value("balance_backend_failures_total", backend="b2"), 1)
+        self.assertEqual(self.value("balance_backend_up", backend="b1", state="healthy"), 1)
+        self.assertEqual(self.value("balance_retries_total", listener="test"), 1)
+        self.assertEqual(self.value("balance_route_requests_total", route="all"), 2)
+        self.assertEqual(self.value("balance_backend_connections_opened_total", backend="b1"), 1)
+        self.assertEqual(self.value("balance_sent_bytes_total", listener="test"), len(OK))
+
+    def test_every_counter_is_there_before_it_counts(self) -> None:
+        self.assertEqual(self.value("balance_pool_queued_requests", pool="test"), 0)
+        self.assertEqual(self.value("balance_responses_total", **{"class": "5xx"}), 0)
+
+    def test_status_is_json(self) -> None:
+        report = json.loads(json.dumps(status(self.views)))
+        self.assertEqual(report["listeners"][0]["requests"], 2)
+        self.assertEqual([b["name"] for b in report["backends"]], ["b1", "b2"])
+        self.assertEqual(report["backends"][0]["address"], "10.0.0.1:8001")
+
+
+class SiteTests(SynchronousTestCase):
+    def render(self, uri: bytes) -> tuple[int | None, bytes]:
+        site = metrics_site("/metrics", lambda: b"m 1\n", lambda: {"a": 1})
+        request = DummyRequest([b""])
+        request.uri = uri
+        request.method = b"GET"
+        request.channel = DummyChannel()
+        body = site.resource.render(request)
+        return request.responseCode, body if isinstance(body, bytes) else b"".join(request.written)
+
+    def test_pages(self) -> None:
+        self.assertEqual(self.render(b"/metrics"), (None, b"m 1\n"))
+        self.assertEqual(self.render(b"/metrics?x=1"), (None, b"m 1\n"))
+        self.assertEqual(json.loads(self.render(b"/status")[1]), {"a": 1})
+        self.assertEqual(self.render(b"/other")[0], 404)
