@@ -179,7 +179,7 @@ class Exchange(Timed):
 
     def backend_ready(self) -> None:
         """The pool's queue: a place is free."""
-        self.proxy.deadlines.disarm(self)
+        self.proxy.deadlines.forget(self)
         if not self._ended:
             self.client.resume_request()
         self._attempt()
@@ -404,7 +404,7 @@ class Exchange(Timed):
             backend.release(None, proxy.deadlines.now)
             self.stream = None
         if self.deadline:
-            proxy.deadlines.disarm(self)
+            proxy.deadlines.forget(self)
         proxy.counters.active -= 1
         proxy.counters.responses[self.status // 100] += 1
         if error is not None:

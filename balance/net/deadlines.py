@@ -64,7 +64,7 @@ class Deadlines:
         self._seconds = seconds or clock.seconds
         self._tick = tick
         self._call: _DelayedCall | None = None
-        self._buckets: dict[int, list[Timed]] = {}
+        self._buckets: dict[int, set[Timed]] = {}
         #: Seconds, as of the last tick.
         self.now = self._seconds()
         #: `now` may be a tick old: so that nothing ever fires early, limits count from the tick to come.
@@ -92,11 +92,25 @@ class Deadlines:
             return
         deadline = timed.deadline = self._soonest + seconds
         if deadline < timed._due:
+            if timed._due != _NEVER:
+                self._take_out(timed)
             self._put(timed, deadline)
 
     def disarm(self, timed: Timed) -> None:
-        """No limit any more. It stays where it lies, and is thrown out when its bucket comes up."""
+        """No limit for now. It stays where it lies: most are armed again soon."""
         timed.deadline = 0.0
+
+    def forget(self, timed: Timed) -> None:
+        """No limit any more: it is at its end, and nothing here may keep it alive."""
+        timed.deadline = 0.0
+        if timed._due != _NEVER:
+            self._take_out(timed)
+
+    def _take_out(self, timed: Timed) -> None:
+        bucket = self._buckets.get(round(timed._due / self._tick))
+        if bucket is not None:
+            bucket.discard(timed)
+        timed._due = _NEVER
 
     def _put(self, timed: Timed, deadline: float) -> None:
         """Into the bucket that comes up next after the deadline."""
@@ -104,9 +118,9 @@ class Deadlines:
         timed._due = bucket * self._tick
         waiting = self._buckets.get(bucket)
         if waiting is None:
-            self._buckets[bucket] = [timed]
+            self._buckets[bucket] = {timed}
         else:
-            waiting.append(timed)
+            waiting.add(timed)
 
     def _on_tick(self) -> None:
         self._call = self._clock.callLater(self._tick, self._on_tick)
@@ -118,10 +132,9 @@ class Deadlines:
             due = [bucket for bucket in range(self._swept + 1, last + 1) if bucket in self._buckets]
         self._swept = last
         for bucket in due:
-            due_at = bucket * self._tick
-            for timed in self._buckets.pop(bucket):
-                if timed._due == due_at:  # else it was put into an earlier one, and this is a left-over
-                    self._look(timed)
+            waiting = self._buckets.pop(bucket)
+            while waiting:  # one that fires may forget others
+                self._look(waiting.pop())
 
     def _look(self, timed: Timed) -> None:
         timed._due = _NEVER

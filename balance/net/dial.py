@@ -181,7 +181,7 @@ class Dial(Timed):
 
     def _finish(self) -> None:
         self._over = True
-        self._dialer.deadlines.disarm(self)
+        self._dialer.deadlines.forget(self)
         connecting, self._socket = self._socket, None
         if connecting is not None:
             connecting.close()

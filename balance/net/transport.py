@@ -14,6 +14,7 @@ from twisted.internet import main, tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorFDSet
+from twisted.python import log
 
 #: Bytes asked of the kernel at once. More costs a larger allocation for every small message.
 READ_SIZE: Final = 64 * 1024
@@ -119,10 +120,42 @@ class EagerClient(EagerConnection):
         return _address(self.socket.getpeername())
 
 
+#: Connections accepted in one turn, before those that are open get theirs.
+ACCEPTS: Final = 64
+
+
 class EagerPort(tcp.Port):
     """A listening port whose connections are eager."""
 
     transport = EagerServer
+
+    def doRead(self) -> None:
+        """Accept what waits. Whatever goes wrong (no descriptors left, a client gone already) goes Twisted's way."""
+        listening = self.socket
+        for _ in range(ACCEPTS):
+            try:
+                sock, peer = listening.accept()
+            except BlockingIOError:
+                return
+            except OSError:
+                tcp.Port.doRead(self)
+                return
+            self._connected(sock, peer)
+            if self.disconnecting:
+                return
+
+    def _connected(self, sock: socket.socket, peer: Any) -> None:
+        try:
+            protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[union-attr]
+            if protocol is None:
+                sock.close()
+                return
+            number = self.sessionno
+            self.sessionno = number + 1
+            protocol.makeConnection(self.transport(sock, protocol, peer, self, number, self.reactor))
+        except Exception:
+            log.err()
+            sock.close()
 
 
 class EagerUnixServer(EagerConnection, tcp.Server):

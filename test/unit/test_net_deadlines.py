@@ -92,6 +92,20 @@ class DeadlinesTests(SynchronousTestCase):
         self.clock.advance(100_000)
         self.assertEqual(len(item.fired), 1)
 
+    def test_forgotten_is_let_go(self) -> None:
+        """Thousands of short connections a second: none may be kept until its time would have come."""
+        items = [Item(self.clock) for _ in range(3)]
+        for item in items:
+            self.deadlines.arm(item, 75)
+            self.deadlines.arm(item, 10)
+            self.deadlines.disarm(item)
+            self.deadlines.forget(item)
+            self.deadlines.forget(item)
+        self.assertFalse(any(self.deadlines._buckets.values()))
+        self.deadlines.arm(items[0], 1)
+        self.run_for(100)
+        self.assertEqual([len(item.fired) for item in items], [1, 0, 0])
+
     def test_stop(self) -> None:
         self.deadlines.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
