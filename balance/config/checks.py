@@ -1,7 +1,7 @@
 """What no key can check by itself, and what is not built yet.
 
-Rule of this file: it works on the raw values, which may be wrong in any way: whatever has not the expected shape is left to
-the schema, which complains about it anyway. So all mistakes of a file come out in one go.
+Rule of this file: it works on the raw values, which may be wrong in any way: whatever has another shape than expected
+is left to the schema, which complains about it anyway. So all mistakes of a file come out in one go.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ _LATER: Final = "is not built yet"
 _LATER_KEYS: Final = {
     (): ("listeners",),
     ("http",): ("http2_session",),
-    ("health_check",): (),
     ("backends", 0): ("tls", "protocol", "send_proxy"),
     ("http", "routes", 0): ("websocket", "tls", "sni", "alpn", "filters", "retries", "timeouts"),
 }
@@ -39,12 +38,10 @@ def check(document: Document) -> Iterator[Problem]:
     backends = _items(data.get("backends"))
     names = [backend.get("name") for backend in backends]
     yield from _duplicates(document, ("backends",), names)
-    demo = {f"demo-{port}" for port in _list(data.get("demo_backends"))}
     known = [name for name in names if isinstance(name, str)]
-    if not backends and not demo and not data.get("backends"):
+    if not data.get("backends"):
         yield document.problem((), "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
-    http = data.get("http")
-    routes = _list(http.get("routes")) if isinstance(http, dict) else []
+    routes = _list(_mapping(data.get("http")).get("routes"))
     yield from _duplicates(document, ("http", "routes"), [_get(route, "name") for route in routes])
     for index, route in enumerate(routes):
         for place, name in enumerate(_list(_get(route, "backends"))):
@@ -61,8 +58,7 @@ def check(document: Document) -> Iterator[Problem]:
 
 def notices(document: Document) -> tuple[str, ...]:
     """What was asked for expressly, loads, and has no effect yet."""
-    http = document.data.get("http")
-    asked = http if isinstance(http, dict) else {}
+    asked = _mapping(document.data.get("http"))
     found_notices = []
     if asked.get("enable_http2") is True:
         found_notices.append(f"http.enable_http2: HTTP/2 {_LATER}; listeners and backends speak HTTP/1.1")
@@ -85,12 +81,11 @@ def _not_built(document: Document) -> Iterator[Problem]:
     if data.get("mode") == "tcp":
         yield document.problem(("mode",), f"mode tcp {_LATER}")
         data["mode"] = "http"
-    for section, key, what in (("tls", "enabled", "TLS"), ("security", "", "")):
-        block = data.get(section)
-        if section == "tls" and isinstance(block, dict):
-            if block.get(key) is True:
-                yield document.problem((section,), f"{what} {_LATER}", at_key=True)
-            del data[section]
+    tls = data.get("tls")
+    if isinstance(tls, dict):
+        if tls.get("enabled") is True:
+            yield document.problem(("tls",), f"TLS {_LATER}", at_key=True)
+        del data["tls"]
     yield from _security(document)
     yield from _probes(document)
     yield from _later_keys(document)
@@ -116,7 +111,7 @@ def _probes(document: Document) -> Iterator[Problem]:
     if not isinstance(health, dict):
         return
     if health.pop("enabled", False) is True:
-        message = f"active probes {_LATER}; passive checks (enable_passive_checks) are"
+        message = "active probes are not built yet; passive checks are (enable_passive_checks)"
         yield document.problem(("health_check", "enabled"), message)
     for key in _ACTIVE_PROBES:  # of use to active probes only, which are off
         health.pop(key, None)
@@ -124,7 +119,7 @@ def _probes(document: Document) -> Iterator[Problem]:
 
 def _later_keys(document: Document) -> Iterator[Problem]:
     data = document.data
-    http = data.get("http") if isinstance(data.get("http"), dict) else {}
+    http = _mapping(data.get("http"))
     places: list[tuple[Path, Any, tuple[str, ...]]] = [
         ((), data, _LATER_KEYS[()]),
         (("http",), http, _LATER_KEYS["http",]),
@@ -158,6 +153,10 @@ def _duplicates(document: Document, path: Path, names: list[Any]) -> Iterator[Pr
             )
         else:
             seen[name] = index
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,8 +1,8 @@
 """YAML to plain values that know where they stood.
 
-Rule of this file: a place (line and column) is kept for every key and value, so that whoever finds a mistake later can say
-where. What YAML allows and a configuration never means is a mistake here: keys twice, keys that are no text, cycles, and
-aliases that unfold into more than anybody writes.
+Rule of this file: a place (line and column) is kept for every key and value, so that whoever finds a mistake later can
+say where. What YAML allows and a configuration never means is a mistake here: keys twice, keys that are no text,
+cycles, and aliases that unfold into more than anybody writes.
 """
 
 from __future__ import annotations

@@ -66,13 +66,13 @@ class BackendConfig(Section):
         description="Where it listens: `host:port`, `[IPv6]:port` or `unix:/path`.", examples=["10.0.0.11:9001"]
     )
     weight: int = Field(
-        1,
+        default=1,
         ge=0,
         le=1_000_000,
         description="Share of the work, for weighted algorithms. With 0 it takes work only when nothing else is left.",
     )
     max_connections: int = Field(
-        0, ge=0, description="Requests it is given at a time; more wait in a queue. 0 is no limit."
+        default=0, ge=0, description="Requests it is given at a time; more wait in a queue. 0 is no limit."
     )
 
 
@@ -80,31 +80,35 @@ class LoadBalancer(Section):
     """How a backend is chosen."""
 
     algorithm: str = Field(
-        "round-robin",
+        default="round-robin",
         description="Name of an algorithm: " + ", ".join(f"`{a}`" for a in ALGORITHMS) + ", or a plugin's.",
         examples=["least-connections"],
     )
     hash_key: HashKey = Field(
-        "source-ip",
+        default="source-ip",
         description="What `consistent-hash`, `bounded-consistent-hash` and `session-affinity` recognise a client by: "
         "`source-ip`, `path`, `header:NAME`, `cookie:NAME`. With session-affinity, a cookie is one that Balance sets.",
         examples=["header:X-Tenant"],
     )
     load_factor: float = Field(
-        1.25,
+        default=1.25,
         gt=1.0,
         strict=False,
         description="`bounded-consistent-hash`: how far above the average a backend may be loaded.",
     )
-    virtual_nodes: int = Field(150, ge=1, le=10_000, description="Points on the hash ring for each unit of weight.")
+    virtual_nodes: int = Field(
+        default=150, ge=1, le=10_000, description="Points on the hash ring for each unit of weight."
+    )
     affinity_ttl: Duration = Field(
-        600.0, gt=0, description="`session-affinity`: how long a silent client is remembered."
+        default=600.0, gt=0, description="`session-affinity`: how long a silent client is remembered."
     )
     max_queue: int = Field(
-        128, ge=0, description="Requests that may wait while every backend is at `max_connections`. 0 is no queue."
+        default=128,
+        ge=0,
+        description="Requests that may wait while every backend is at `max_connections`. 0 is no queue.",
     )
     secret: str = Field(
-        "",
+        default="",
         description="`session-affinity` with a cookie: makes its values, so that they stay the same after a restart "
         "and on other instances. At least 16 characters; without it, one is made at each start.",
     )
@@ -129,7 +133,9 @@ class HeaderEditsConfig(Section):
         default_factory=dict, description="Fields that replace all of their name.", examples=[{"X-Team": "api"}]
     )
     add: Edits = Field(default_factory=dict, description="Fields that are added to what is there.")
-    remove: tuple[EditedName, ...] = Field((), description="Names of fields to drop.", examples=[["X-Powered-By"]])
+    remove: tuple[EditedName, ...] = Field(
+        default=(), description="Names of fields to drop.", examples=[["X-Powered-By"]]
+    )
 
 
 class RouteConfig(Section):
@@ -137,13 +143,13 @@ class RouteConfig(Section):
 
     name: str = Field(min_length=1, description="Unique name, for logs and statistics.", examples=["api"])
     host: HostPattern = Field(
-        "",
+        default="",
         description="`a.example.com`, or `*.example.com` for every name below. Case and port do not matter. "
         "Empty: every host.",
         examples=["*.example.com"],
     )
     path_prefix: PathPrefix = Field(
-        "",
+        default="",
         description="Start of the path, in whole segments: `/v1` and `/v1/` both match `/v1`, `/v1/` and `/v1/x`, "
         "never `/v10`. Dot segments and escaped letters are resolved before the comparison.",
         examples=["/v1/"],
@@ -153,133 +159,154 @@ class RouteConfig(Section):
         description="Fields that must be there with exactly these values.",
         examples=[{"X-API-Key": "premium"}],
     )
-    methods: tuple[Token, ...] = Field((), description="Methods; empty: all.", examples=[["GET", "HEAD"]])
+    methods: tuple[Token, ...] = Field(default=(), description="Methods; empty: all.", examples=[["GET", "HEAD"]])
     backends: tuple[str, ...] = Field(
         min_length=1, description="Names of the backends that serve this route.", examples=[["api-1", "api-2"]]
     )
     priority: int = Field(
-        0,
+        default=0,
         description="Routes of higher priority are tried first; then exact hosts before wildcards before none, longer "
         "prefixes, more headers; then the order of the file.",
         examples=[10],
     )
-    load_balancer: LoadBalancer | None = Field(None, description="Its own, in place of the listener's.")
-    request_headers: HeaderEditsConfig | None = Field(None, description="Edits of what is sent to the backend.")
-    response_headers: HeaderEditsConfig | None = Field(None, description="Edits of what is sent to the client.")
+    load_balancer: LoadBalancer | None = Field(default=None, description="Its own, in place of the listener's.")
+    request_headers: HeaderEditsConfig | None = Field(default=None, description="Edits of what is sent to the backend.")
+    response_headers: HeaderEditsConfig | None = Field(default=None, description="Edits of what is sent to the client.")
     host_header: HostHeader = Field(
-        "pass", description="Host field sent to the backend: `pass` (the client's), `backend` (its address) or a name."
+        default="pass",
+        description="Host field sent to the backend: `pass` (the client's), `backend` (its address) or a name.",
     )
-    underscore_headers: Underscores | None = Field(None, description="As in `http`, for this route.")
-    max_body_size: Size | None = Field(None, description="As `limits.body_size`, for this route.")
+    underscore_headers: Underscores | None = Field(default=None, description="As in `http`, for this route.")
+    max_body_size: Size | None = Field(default=None, description="As `limits.body_size`, for this route.")
 
 
 class Http(Section):
     """HTTP in general, and the routes."""
 
-    enable_http2: bool = Field(True, description="HTTP/2. Not built yet: listeners speak HTTP/1.1.")
-    enable_websocket: bool = Field(True, description="WebSocket. Not built yet: upgrades are not passed on.")
-    max_idle_conns_per_host: int = Field(100, ge=0, description="Idle connections kept to each backend.")
-    idle_conn_timeout: Duration = Field(90.0, ge=0, description="How long they are kept.")
-    forwarded: bool = Field(False, description="Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`.")
-    via: bool = Field(False, description="Add to `Via`, in both directions.")
+    enable_http2: bool = Field(default=True, description="HTTP/2. Not built yet: listeners speak HTTP/1.1.")
+    enable_websocket: bool = Field(default=True, description="WebSocket. Not built yet: upgrades are not passed on.")
+    max_idle_conns_per_host: int = Field(default=100, ge=0, description="Idle connections kept to each backend.")
+    idle_conn_timeout: Duration = Field(default=90.0, ge=0, description="How long they are kept.")
+    forwarded: bool = Field(default=False, description="Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`.")
+    via: bool = Field(default=False, description="Add to `Via`, in both directions.")
     underscore_headers: Underscores = Field(
-        "pass",
+        default="pass",
         description="Fields with an underscore in their name, which WSGI and CGI programs mistake for one with a "
         "hyphen: `pass`, `drop`, or `refuse` the request (400).",
     )
-    routes: tuple[RouteConfig, ...] = Field((), description="Without routes, every request may go to every backend.")
+    routes: tuple[RouteConfig, ...] = Field(
+        default=(), description="Without routes, every request may go to every backend."
+    )
 
 
 class Timeouts(Section):
     """Time limits. By progress, not by total, except `head` and `connect`. 0 is no limit."""
 
-    connect: Duration = Field(5.0, ge=0, description="Opening a connection to a backend (504).")
+    connect: Duration = Field(default=5.0, ge=0, description="Opening a connection to a backend (504).")
     read: Duration = Field(
-        30.0, ge=0, description="Waiting for more of a response (504), or of a request's body (408)."
+        default=30.0, ge=0, description="Waiting for more of a response (504), or of a request's body (408)."
     )
-    write: Duration = Field(30.0, ge=0, description="Waiting for a peer to take more of what is sent to it.")
-    idle: Duration = Field(75.0, ge=0, description="Waiting for the next request on a client's connection.")
-    head: Duration = Field(10.0, ge=0, description="Receiving a request head, from its first byte to its last (408).")
-    queue: Duration = Field(5.0, ge=0, description="Waiting for a backend below its `max_connections` (503).")
-    drain: Duration = Field(30.0, ge=0, description="Finishing what is under way when Balance stops.")
+    write: Duration = Field(default=30.0, ge=0, description="Waiting for a peer to take more of what is sent to it.")
+    idle: Duration = Field(default=75.0, ge=0, description="Waiting for the next request on a client's connection.")
+    head: Duration = Field(
+        default=10.0, ge=0, description="Receiving a request head, from its first byte to its last (408)."
+    )
+    queue: Duration = Field(default=5.0, ge=0, description="Waiting for a backend below its `max_connections` (503).")
+    drain: Duration = Field(default=30.0, ge=0, description="Finishing what is under way when Balance stops.")
 
 
 class Limits(Section):
     """Sizes above which a request is refused."""
 
-    head_size: Size = Field(32 * 1024, ge=1024, le=1 << 20, description="Request or response head (431, 502).")
-    header_fields: int = Field(100, ge=1, le=1000, description="Fields in a head (431, 502).")
-    uri_length: Size = Field(8 * 1024, ge=64, le=1 << 20, description="Request target (414).")
-    body_size: Size = Field(0, ge=0, description="Request body (413). 0 is no limit.", examples=["10MB"])
+    head_size: Size = Field(default=32 * 1024, ge=1024, le=1 << 20, description="Request or response head (431, 502).")
+    header_fields: int = Field(default=100, ge=1, le=1000, description="Fields in a head (431, 502).")
+    uri_length: Size = Field(default=8 * 1024, ge=64, le=1 << 20, description="Request target (414).")
+    body_size: Size = Field(default=0, ge=0, description="Request body (413). 0 is no limit.", examples=["10MB"])
 
 
 class Retries(Section):
     """Further attempts, where RFC 9110 allows them. A failed connect is always passed on to the next backend."""
 
-    attempts: int = Field(1, ge=0, le=10, description="Replays of one request on a fresh connection.")
-    budget: float = Field(0.2, ge=0, le=1, strict=False, description="Replays as a share of all requests of late.")
-    min_budget: int = Field(3, ge=0, description="Replays in ten seconds that are allowed whatever the share.")
-    replay_size: Size = Field(64 * 1024, ge=0, le=1 << 24, description="Request body kept for a replay.")
+    attempts: int = Field(default=1, ge=0, le=10, description="Replays of one request on a fresh connection.")
+    budget: float = Field(
+        default=0.2, ge=0, le=1, strict=False, description="Replays as a share of all requests of late."
+    )
+    min_budget: int = Field(default=3, ge=0, description="Replays in ten seconds that are allowed whatever the share.")
+    replay_size: Size = Field(default=64 * 1024, ge=0, le=1 << 24, description="Request body kept for a replay.")
 
 
 class HealthCheck(Section):
     """Passive health: what requests tell about backends. (Active probes are not built yet.)"""
 
-    enable_passive_checks: bool = Field(True, description="Take backends out that fail.")
-    consecutive_failures: int = Field(5, ge=0, description="Failures in a row that take a backend out. 0 is never.")
+    enable_passive_checks: bool = Field(default=True, description="Take backends out that fail.")
+    consecutive_failures: int = Field(
+        default=5, ge=0, description="Failures in a row that take a backend out. 0 is never."
+    )
     error_rate_threshold: float = Field(
-        0.0, ge=0, le=1, strict=False, description="Share of failed requests that takes a backend out. 0 is never."
+        default=0.0,
+        ge=0,
+        le=1,
+        strict=False,
+        description="Share of failed requests that takes a backend out. 0 is never.",
     )
-    passive_check_window: Duration = Field(60.0, gt=0, description="Over which that share is taken.")
+    passive_check_window: Duration = Field(default=60.0, gt=0, description="Over which that share is taken.")
     ejection_time: Duration = Field(
-        30.0, gt=0, description="How long it stays out; the n-th time in a row, n times that."
+        default=30.0, gt=0, description="How long it stays out; the n-th time in a row, n times that."
     )
-    max_ejection_time: Duration = Field(300.0, gt=0, description="Never longer than this.")
+    max_ejection_time: Duration = Field(default=300.0, gt=0, description="Never longer than this.")
     max_ejected: float = Field(
-        0.5, ge=0, le=1, strict=False, description="Share of a route's backends that may be out. The last one never is."
+        default=0.5,
+        ge=0,
+        le=1,
+        strict=False,
+        description="Share of a route's backends that may be out. The last one never is.",
     )
 
 
 class Metrics(Section):
     """Statistics, on a port of their own."""
 
-    enabled: bool = Field(False, description="Serve them.")
-    listen: ListenAddress = Field(Address("", 9090), description="Address: `:port`, `host:port`.", examples=[":9090"])
-    path: PathPrefix = Field("/metrics", min_length=2, description="Path of Prometheus' format; JSON is at `/status`.")
+    enabled: bool = Field(default=False, description="Serve them.")
+    listen: ListenAddress = Field(
+        default=Address("", 9090), description="Address: `:port`, `host:port`.", examples=[":9090"]
+    )
+    path: PathPrefix = Field(
+        default="/metrics", min_length=2, description="Path of Prometheus' format; JSON is at `/status`."
+    )
 
 
 class AccessLogConfig(Section):
     """One line for each request."""
 
     path: str = Field(min_length=1, description="File to append to; `-` for standard output.", examples=["-"])
-    format: Literal["combined", "json"] = Field("combined", description="`combined` (Apache's), or `json`.")
+    format: Literal["combined", "json"] = Field(default="combined", description="`combined` (Apache's), or `json`.")
 
 
 class Config(Section):
     """A configuration file."""
 
-    mode: Literal["http"] = Field("http", description="`http`. (`tcp` is not built yet.)")
+    mode: Literal["http"] = Field(default="http", description="`http`. (`tcp` is not built yet.)")
     listen: ListenAddress = Field(
-        Address("", 8080),
-        description="Address to accept connections on: `:port` (every address), `host:port`, `[IPv6]:port`, `unix:/path`.",
+        default=Address("", 8080),
+        description="Where to accept connections: `:port` (every address), `host:port`, `[IPv6]:port`, `unix:/path`.",
         examples=[":8080"],
     )
-    backends: tuple[BackendConfig, ...] = Field((), description="The servers. (Older name: `nodes`.)")
+    backends: tuple[BackendConfig, ...] = Field(default=(), description="The servers. (Older name: `nodes`.)")
     demo_backends: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
-        (),
+        default=(),
         description="Ports of small servers to run inside the process, for a first try; they become backends "
         "`demo-PORT`.",
         examples=[[9001, 9002, 9003]],
     )
-    load_balancer: LoadBalancer = Field(LoadBalancer(), description="How a backend is chosen.")
-    http: Http = Field(Http(), description="HTTP, and the routes.")
-    timeouts: Timeouts = Field(Timeouts(), description="Time limits.")
-    limits: Limits = Field(Limits(), description="Size limits.")
-    retries: Retries = Field(Retries(), description="Further attempts.")
-    health_check: HealthCheck = Field(HealthCheck(), description="Passive health.")
+    load_balancer: LoadBalancer = Field(default=LoadBalancer(), description="How a backend is chosen.")
+    http: Http = Field(default=Http(), description="HTTP, and the routes.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="Time limits.")
+    limits: Limits = Field(default=Limits(), description="Size limits.")
+    retries: Retries = Field(default=Retries(), description="Further attempts.")
+    health_check: HealthCheck = Field(default=HealthCheck(), description="Passive health.")
     trusted_proxies: tuple[NetworkValue, ...] = Field(
-        (), description="Networks whose `X-Forwarded-*` are believed.", examples=[["10.0.0.0/8"]]
+        default=(), description="Networks whose `X-Forwarded-*` are believed.", examples=[["10.0.0.0/8"]]
     )
-    access_log: AccessLogConfig | None = Field(None, description="Absent: no access log.")
-    metrics: Metrics = Field(Metrics(), description="Statistics.")
-    notices: tuple[str, ...] = Field((), exclude=True, repr=False, description="")
+    access_log: AccessLogConfig | None = Field(default=None, description="Absent: no access log.")
+    metrics: Metrics = Field(default=Metrics(), description="Statistics.")
+    notices: tuple[str, ...] = Field(default=(), exclude=True, repr=False, description="")
