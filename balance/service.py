@@ -153,9 +153,10 @@ class BalanceService(MultiService):
         self._config = config
         self._reactor = reactor
         deadlines = Deadlines(reactor, seconds=time.monotonic)
-        access_log = None
+        access_log: AccessLog | None = None
         if config.access_log is not None:
             access_log = AccessLog(config.access_log.path, config.access_log.format)
+        self._access_log = access_log
         #: What the configuration was turned into.
         self.assembly = assemble(
             config,
@@ -179,6 +180,8 @@ class BalanceService(MultiService):
             self.log.info("{notice}", notice=notice)
         self.log.info("listening on {address}", address=str(self._config.listen))
         self._reactor.callWhenRunning(signals.install, self._reactor, self.http.insist)
+        if self._access_log is not None:
+            self._reactor.callWhenRunning(signals.on_rotate, self._reactor, self._access_log.reopen)
         # What was made up to here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()

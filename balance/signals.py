@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks to stop, the second insists.
+"""Signals. SIGTERM and SIGINT: the first asks to stop, the second insists. SIGUSR1: logs were moved away.
 
 Rule of this file: a stop that was asked for is not a failure, so the process exits with 0. `twistd` would end it with
 the signal that came (its reactor remembers the number), therefore the handlers are ours.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 #: Seconds within which a second signal is the first one again: a shell, a supervisor and `timeout` may all pass it on.
@@ -45,3 +45,18 @@ def install(
     for number in SIGNALS:
         signal.signal(number, handle)
     return handle
+
+
+def on_rotate(reactor: _Reactor, reopen: Callable[[], None]) -> None:
+    """Reopen a log at SIGUSR1, after whatever `twistd` does then (it rotates its own).
+
+    :param reopen: called in the reactor's thread
+    """
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def handle(number: int, frame: Any) -> None:
+        if callable(before):
+            before(number, frame)
+        reactor.callFromThread(reopen)
+
+    signal.signal(signal.SIGUSR1, handle)

@@ -38,7 +38,7 @@ def check(document: Document) -> Iterator[Problem]:
     backends = _items(data.get("backends"))
     names = [backend.get("name") for backend in backends]
     yield from _duplicates(document, ("backends",), names)
-    known = [name for name in names if isinstance(name, str)]
+    known = list(dict.fromkeys(name for name in names if isinstance(name, str)))
     if not data.get("backends"):
         yield document.problem((), "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
     routes = _list(_mapping(data.get("http")).get("routes"))

@@ -159,7 +159,7 @@ class Backend:
         if enabled != self._enabled:
             before = self.state
             self._enabled = enabled
-            self._limit(probe=True)
+            self._limit(probe=not self.active)  # one of those still active may be the probe
             self._changed(before)
 
     def sweep(self, now: float) -> None:

@@ -489,6 +489,18 @@ class Probes(SynchronousTestCase):
         fail(a, 1, 31)
         self.assertEqual((a.state, b.state, names(four.available)), ("ejected", "ejected", c.name))
 
+    def test_disabled_and_enabled_while_the_probe_is_out_there_is_no_second_one(self) -> None:
+        one, two = backend("one"), backend("two")
+        pool(one, two)
+        fail(one)
+        one.sweep(31.0)
+        one.lease()
+        one.set_enabled(False)
+        one.set_enabled(True)
+        self.assertEqual((one.state, one.available), ("probing", False))
+        one.release(None, 32.0)
+        self.assertEqual((one.state, one.available), ("healthy", True))
+
     def test_disabled_meanwhile_it_is_probed_when_enabled(self) -> None:
         self.eject()
         self.a.set_enabled(False)

@@ -24,7 +24,7 @@ class FakeReactor:
 
 class SignalTests(SynchronousTestCase):
     def setUp(self) -> None:
-        for number in signals.SIGNALS:
+        for number in (*signals.SIGNALS, signal.SIGUSR1):
             before: Any = signal.getsignal(number)
             self.addCleanup(signal.signal, number, before)
 
@@ -40,3 +40,10 @@ class SignalTests(SynchronousTestCase):
         handle(signal.SIGINT, None)
         handle(signal.SIGINT, None)
         self.assertEqual(reactor.calls, ["stop", "insist", "insist"])
+
+    def test_rotate(self) -> None:
+        reactor = FakeReactor()
+        signal.signal(signal.SIGUSR1, lambda number, frame: reactor.calls.append("twistd"))
+        signals.on_rotate(reactor, lambda: reactor.calls.append("reopen"))
+        signal.raise_signal(signal.SIGUSR1)
+        self.assertEqual(reactor.calls, ["twistd", "reopen"])
