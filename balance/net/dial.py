@@ -53,6 +53,7 @@ class Dialer:
         self._resolve = resolve or _resolve
         self._resolved_for = resolved_for
         self._known: dict[tuple[str, int], tuple[float, Sequence[Target]]] = {}
+        self._waiting: dict[tuple[str, int], list[Dial]] = {}
 
     def dial(
         self,
@@ -75,11 +76,7 @@ class Dialer:
         if targets:
             self.reactor.callLater(0, dial.resolved, targets)
         else:
-            found: Deferred[Sequence[Target]] = deferToThreadPool(
-                self.reactor, self.reactor.getThreadPool(), self._resolve, address.host, address.port
-            )
-            found.addCallback(self._remember, address)
-            found.addCallbacks(dial.resolved, dial.unresolved)
+            self._look_up(address, dial)
         return dial
 
     def _literal(self, address: Address) -> Sequence[Target] | None:
@@ -97,11 +94,30 @@ class Dialer:
             return None
         return known[1]
 
-    def _remember(self, targets: Sequence[Target], address: Address) -> Sequence[Target]:
-        if len(self._known) >= _NAMES_MAX:
-            self._known.clear()
-        self._known[address.host, address.port] = (self.reactor.seconds(), targets)
-        return targets
+    def _look_up(self, address: Address, dial: Dial) -> None:
+        """Resolve a name in a thread; one at a time for each name, however many wait for it."""
+        key = address.host, address.port
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(dial)
+            return
+        self._waiting[key] = [dial]
+        found: Deferred[Sequence[Target]] = deferToThreadPool(
+            self.reactor, self.reactor.getThreadPool(), self._resolve, *key
+        )
+        found.addBoth(self._looked_up, key)
+
+    def _looked_up(self, result: Sequence[Target] | Failure, key: tuple[str, int]) -> None:
+        waiting = self._waiting.pop(key)
+        if not isinstance(result, Failure):
+            if len(self._known) >= _NAMES_MAX:
+                self._known.clear()
+            self._known[key] = (self.reactor.seconds(), result)
+        for dial in waiting:
+            if isinstance(result, Failure):
+                dial.unresolved(result)
+            else:
+                dial.resolved(result)
 
 
 class Dial(Timed):

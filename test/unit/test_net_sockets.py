@@ -230,6 +230,25 @@ class DialTests(SocketTestCase):
         for server in self.factory.accepted:
             await server.lost
 
+    async def test_a_name_is_asked_for_once_however_many_wait(self) -> None:
+        """A slow resolver must not be given a thread for each request that wants the name."""
+        address = self.listen()
+        asked: list[str] = []
+
+        def resolve(host: str, port: int) -> list[tuple[int, Any]]:
+            asked.append(host)
+            return [(int(socket.AF_INET), ("127.0.0.1", address.port))]
+
+        dialer = Dialer(reactor, self.deadlines, resolve=resolve)
+        dials = [self.dial(Address("slow.example", address.port), dialer=dialer) for _ in range(20)]
+        for dial in dials:
+            client = await dial
+            client.transport.abortConnection()  # type: ignore[union-attr]
+            await client.lost
+        for server in self.factory.accepted:
+            await server.lost
+        self.assertEqual(asked, ["slow.example"])
+
     async def test_unknown_name(self) -> None:
         def resolve(host: str, port: int) -> list[tuple[int, Any]]:
             raise socket.gaierror("no such name")
