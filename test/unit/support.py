@@ -11,6 +11,7 @@ client.received()                   # what the client was sent
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -68,9 +69,13 @@ class MemoryTransport(StringTransport):
 
 
 class Peer:
-    """The far end of a connection."""
+    """The far end of a connection. ``gone`` once it was closed or reset."""
+
+    _numbers = itertools.count()
 
     def __init__(self, protocol: Any) -> None:
+        self.number = next(self._numbers)
+        self.gone = False
         self.protocol = protocol
         self.transport = MemoryTransport()
         protocol.makeConnection(self.transport)
@@ -85,9 +90,11 @@ class Peer:
         return data
 
     def close(self) -> None:
+        self.gone = True
         self.protocol.connectionLost(Failure(ConnectionDone()))
 
     def reset(self) -> None:
+        self.gone = True
         self.protocol.connectionLost(Failure(ConnectionLost()))
 
     def stall(self, pending: int = 100_000) -> None:

@@ -103,8 +103,13 @@ class Forwarding(SynchronousTestCase):
         client = world.client()
         client.send(GET)
         for _ in range(3):
-            client.send(b"GET /" + b"a" * 30000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.send(b"GET /a HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 30000 + b"\r\n\r\n")
         self.assertEqual(client.transport.producerState, "paused")
+        backend = world.accept()
+        for _ in range(4):
+            self.assertEqual(backend.received().count(b"GET "), 1)
+            backend.send(OK)
+        self.assertEqual(client.transport.producerState, "producing")
 
     def test_interim_responses_are_relayed(self) -> None:
         world = World()
