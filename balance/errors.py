@@ -104,6 +104,18 @@ class ClientTimeout(ClientError):
     reason = "client_timeout"
 
 
+class BadProxyHeader(ClientError):
+    """The connection does not begin with a valid PROXY protocol header, where one has to be."""
+
+    reason = "bad_proxy_header"
+
+
+class BadClientHello(ClientError):
+    """The connection does not begin with a TLS ClientHello that can be read, where routes ask for one."""
+
+    reason = "bad_client_hello"
+
+
 class MethodRefused(ClientError):
     """The method is one a reverse proxy does not serve (CONNECT, TRACE)."""
 
