@@ -26,10 +26,13 @@ from balance.registry import balancer_factory, build_balancer
 from balance.resilience.outlier import NEVER, OutlierRules
 from balance.resilience.retry import RetryBudget
 from balance.routing.rule import Rule
+from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
+from balance.tcp.proxy import TCPProxyFactory
+from balance.tcp.route import TcpRoute
 
 if TYPE_CHECKING:
-    from balance.config import Config, HeaderEditsConfig, LoadBalancer, RouteConfig
+    from balance.config import Config, HeaderEditsConfig, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
     from balance.interfaces import IAffinity
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
@@ -42,18 +45,37 @@ SESSION_AFFINITY = "session-affinity"
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a configuration was turned into."""
+    """What a listener was turned into. ``connections`` are those that are kept, of mode http."""
 
-    config: Config
-    proxy: HttpProxy
+    config: Listener
+    proxy: HttpProxy | TCPProxyFactory
     backends: tuple[Backend, ...]
     connections: Mapping[Backend, BackendConnections]
     pools: tuple[Pool, ...]
 
 
+def assemble_all(
+    config: Config, *, on_health: Callable[[Backend], None] | None = None, **shared: Any
+) -> list[Assembly]:
+    """Build the proxy of every listener. Backends at the top of the file are one and the same for all of them.
+
+    :param shared: as for `assemble`
+    """
+    common = _backends(config, on_health)
+    return [
+        assemble(
+            listener,
+            backends=common if listener.backends is config.backends else _backends(listener, on_health),
+            **shared,
+        )
+        for listener in config.each_listener
+    ]
+
+
 def assemble(
-    config: Config,
+    config: Listener,
     *,
+    backends: Mapping[str, Backend] | None = None,
     deadlines: Deadlines,
     dialer: Dialer,
     clock: Callable[[], float],
@@ -63,11 +85,85 @@ def assemble(
 ) -> Assembly:
     """Build the proxy of one listener.
 
+    :param backends: those of the configuration, where others use them too
     :param clock: monotonic seconds
     :param rng: for balancers that draw lots
     """
-    rng = rng or random.Random()
-    backends = _backends(config, on_health)
+    build = _Build(
+        config,
+        _backends(config, on_health) if backends is None else backends,
+        deadlines,
+        dialer,
+        clock,
+        access_log,
+        rng or random.Random(),
+    )
+    return _assemble_tcp(build) if config.mode == "tcp" else _assemble_http(build)
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What both modes are made from."""
+
+    config: Listener
+    backends: Mapping[str, Backend]
+    deadlines: Deadlines
+    dialer: Dialer
+    clock: Callable[[], float]
+    access_log: AccessLog | None
+    rng: random.Random
+
+    def pool(self, name: str, members: Sequence[Backend], options: LoadBalancer) -> Pool:
+        balancer = build_balancer(
+            options.algorithm,
+            {"load_factor": options.load_factor, "virtual_nodes": options.virtual_nodes, "random": self.rng},
+        )
+        return Pool(self.config.prefix + name, members, balancer, options.max_queue)
+
+    def members(self, names: Sequence[str]) -> list[Backend]:
+        return [self.backends[name] for name in names]
+
+
+def _assemble_tcp(build: _Build) -> Assembly:
+    config = build.config
+
+    def rule(name: str, members: Sequence[Backend], options: LoadBalancer, **conditions: Any) -> SniRule[TcpRoute]:
+        affinity, key = _affinity(name, members, options, build.clock)
+        route = TcpRoute(name, build.pool(name, members, options), key=key, affinity=affinity)
+        return SniRule(name=name, target=route, **conditions)
+
+    rules = [
+        rule(
+            route.name,
+            build.members(route.backends),
+            route.load_balancer or config.load_balancer,
+            **_conditions(route, order),
+        )
+        for order, route in enumerate(config.routes)
+    ] or [rule("default", tuple(build.backends.values()), config.load_balancer)]
+    proxy = TCPProxyFactory(
+        config.label,
+        SniTable(rules),
+        forwarding=ForwardingRules(config.trusted_proxies),
+        counters=ListenerCounters(config.label),
+        deadlines=build.deadlines,
+        dialer=build.dialer,
+        timeouts=config.timeouts,
+        clock=build.clock,
+        access_log=build.access_log,
+        accept_proxy=config.accept_proxy,
+        send_proxy={build.backends[b.name]: int(b.send_proxy[1]) for b in config.backends if b.send_proxy},
+    )
+    return Assembly(config, proxy, tuple(build.backends.values()), {}, tuple(each.target.pool for each in rules))
+
+
+def _conditions(route: TcpRouteConfig, order: int) -> dict[str, Any]:
+    return {"sni": route.sni, "alpn": route.alpn, "priority": route.priority, "order": order}
+
+
+def _assemble_http(build: _Build) -> Assembly:
+    config, backends, clock = build.config, build.backends, build.clock
+    deadlines, dialer, access_log = build.deadlines, build.dialer, build.access_log
     limits = HeadLimits(config.limits.head_size, config.limits.header_fields, config.limits.uri_length)
     connections = {
         backend: BackendConnections(
@@ -81,10 +177,10 @@ def assemble(
         )
         for backend in backends.values()
     }
-    counters = ListenerCounters(str(config.listen))
-    rules = _rules(config, backends, rng, clock)
+    counters = ListenerCounters(config.label)
+    rules = _rules(build)
     proxy = HttpProxy(
-        str(config.listen),
+        config.label,
         RuleTable(rules),
         connections,
         forwarding=ForwardingRules(config.trusted_proxies, forwarded=config.http.forwarded, via=config.http.via),
@@ -99,13 +195,20 @@ def assemble(
         retry_attempts=config.retries.attempts,
         replay_size=config.retries.replay_size,
         access_log=access_log,
+        accept_proxy=config.accept_proxy,
     )
     pools = tuple(rule.target.pool for rule in rules)
     return Assembly(config, proxy, tuple(backends.values()), connections, pools)
 
 
-def ordered_routes(config: Config) -> list[RouteConfig]:
+def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:
     """The configured routes in the order they are tried, for people to read."""
+    if config.mode == "tcp":
+        rules = [
+            SniRule(name=route.name, target=route, **_conditions(route, order))
+            for order, route in enumerate(config.routes)
+        ]
+        return [rule.target for rule in SniTable(rules).ordered]
     return [
         rule.target
         for rule in RuleTable(_rule(route, route, order) for order, route in enumerate(config.http.routes)).ordered
@@ -125,7 +228,7 @@ def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
     )
 
 
-def _backends(config: Config, on_health: Callable[[Backend], None] | None) -> dict[str, Backend]:
+def _backends(config: Listener, on_health: Callable[[Backend], None] | None) -> dict[str, Backend]:
     health = config.health_check
     rules = NEVER
     if health.enable_passive_checks:
@@ -150,26 +253,18 @@ def _backends(config: Config, on_health: Callable[[Backend], None] | None) -> di
     }
 
 
-def _rules(
-    config: Config, backends: Mapping[str, Backend], rng: random.Random, clock: Callable[[], float]
-) -> list[Rule[HttpRoute]]:
+def _rules(build: _Build) -> list[Rule[HttpRoute]]:
     """A rule for each route; without routes, one that takes everything to all backends."""
-
-    def pool(name: str, members: Sequence[Backend], options: LoadBalancer) -> Pool:
-        balancer = build_balancer(
-            options.algorithm,
-            {"load_factor": options.load_factor, "virtual_nodes": options.virtual_nodes, "random": rng},
-        )
-        return Pool(name, members, balancer, options.max_queue)
+    config = build.config
 
     def target(name: str, members: Sequence[Backend], options: LoadBalancer, **more: Any) -> HttpRoute:
-        affinity, key = _affinity(name, members, options, clock)
-        return HttpRoute(name, pool(name, members, options), key=key, affinity=affinity, **more)
+        affinity, key = _affinity(name, members, options, build.clock)
+        return HttpRoute(name, build.pool(name, members, options), key=key, affinity=affinity, **more)
 
     if not config.http.routes:
         everything = target(
             "default",
-            tuple(backends.values()),
+            tuple(build.backends.values()),
             config.load_balancer,
             underscore_headers=config.http.underscore_headers,
             max_body=config.limits.body_size,
@@ -180,7 +275,7 @@ def _rules(
             route,
             target(
                 route.name,
-                [backends[name] for name in route.backends],
+                build.members(route.backends),
                 route.load_balancer or config.load_balancer,
                 **_options(config, route),
             ),
@@ -190,7 +285,7 @@ def _rules(
     ]
 
 
-def _options(config: Config, route: RouteConfig) -> dict[str, Any]:
+def _options(config: Listener, route: RouteConfig) -> dict[str, Any]:
     """What a route asks for besides its pool; the listener's where it says nothing."""
     return {
         "request_edits": _edits(route.request_headers),

@@ -196,6 +196,14 @@ class Stopping(ExchangeError):
     proxy_status = "proxy_internal_response"
 
 
+class IdleTimeout(ExchangeError):
+    """Nothing was sent on either side for timeouts.idle (layer 4)."""
+
+    source = Source.CLIENT
+    reason = "idle_timeout"
+    proxy_status = "connection_timeout"
+
+
 # --- what a backend does wrong ------------------------------------------------------------------------------
 
 

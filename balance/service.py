@@ -3,7 +3,7 @@
     BalanceService (MultiService)
       DemoBackends     if `demo_backends` is given
       MetricsService   if `metrics.enabled`
-      HttpService      the listener and its proxy
+      ListenerService  a listener and its proxy; one for each
 
 Rule of this file: everything that can fail at the start fails before the first request is taken, with one clear
 message. A stop is a sequence (stop accepting, drain, close), where MultiService would stop all its children at once.
@@ -23,7 +23,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from balance import signals
-from balance.assembly import Assembly, assemble
+from balance.assembly import Assembly, assemble_all
 from balance.demo import DemoBackends
 from balance.net.deadlines import Deadlines
 from balance.net.dial import Dialer
@@ -36,29 +36,20 @@ from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Collection, Generator, Sequence
 
-    from balance.config import Config
+    from balance.config import Config, Metrics
 
 #: Seconds between looks at passive health, and between flushes of the access log.
 HOUSEKEEPING = 1.0
 
 
-class HttpService(Service):
-    """One listener. Starting binds it, stopping closes it and drains its connections.
+class ListenerService(Service):
+    """One listener. Starting binds it, stopping closes it and drains its connections, for `timeouts.drain` at most."""
 
-    :param drain_timeout: seconds that exchanges under way are given to finish
-    """
-
-    log = Logger()
-
-    def __init__(self, reactor: Any, assembly: Assembly, deadlines: Deadlines, access_log: AccessLog | None) -> None:
+    def __init__(self, reactor: Any, assembly: Assembly) -> None:
         self._reactor = reactor
         self._assembly = assembly
-        self._deadlines = deadlines
-        self._access_log = access_log
-        self._housekeeping = LoopingCall(self._keep_house)
-        self._housekeeping.clock = reactor
         #: Open ports, while the service runs; the first tells the port number.
         self.ports: list[Any] = []
 
@@ -73,8 +64,6 @@ class HttpService(Service):
     def startService(self) -> None:
         super().startService()
         self.privilegedStartService()
-        self._deadlines.start()
-        self._housekeeping.start(HOUSEKEEPING, now=False)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
@@ -89,17 +78,38 @@ class HttpService(Service):
             limit.cancel()
         for connections in self._assembly.connections.values():
             connections.close()
-        if self._housekeeping.running:
-            self._housekeeping.stop()
-        self._deadlines.stop()
-        self._flush()
 
     def insist(self) -> None:
         """Do not wait for what is under way any longer."""
         self._assembly.proxy.kill()
 
+
+class Housekeeping(Service):
+    """What time does: deadlines, passive health, and the access log on its way to the disk."""
+
+    def __init__(
+        self, reactor: Any, deadlines: Deadlines, backends: Collection[Backend], access_log: AccessLog | None
+    ) -> None:
+        self._deadlines = deadlines
+        self._backends = backends
+        self._access_log = access_log
+        self._loop = LoopingCall(self._keep_house)
+        self._loop.clock = reactor
+
+    def startService(self) -> None:
+        super().startService()
+        self._deadlines.start()
+        self._loop.start(HOUSEKEEPING, now=False)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._loop.running:
+            self._loop.stop()
+        self._deadlines.stop()
+        self._flush()
+
     def _keep_house(self) -> None:
-        sweep(self._assembly.backends, self._deadlines.now)
+        sweep(self._backends, self._deadlines.now)
         self._flush()
 
     def _flush(self) -> None:
@@ -110,9 +120,10 @@ class HttpService(Service):
 class MetricsService(Service):
     """Serves statistics: Prometheus' format at `metrics.path`, JSON at /status."""
 
-    def __init__(self, reactor: Any, assembly: Assembly) -> None:
+    def __init__(self, reactor: Any, metrics: Metrics, views: Views) -> None:
         self._reactor = reactor
-        self._assembly = assembly
+        self._metrics = metrics
+        self._views = views
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
@@ -125,12 +136,7 @@ class MetricsService(Service):
         """
         if self._port is not None:
             return
-        assembly = self._assembly
-        metrics = assembly.config.metrics
-
-        views = Views(
-            [assembly.proxy], assembly.backends, assembly.pools, lambda backend: assembly.connections[backend].idle
-        )
+        metrics, views = self._metrics, self._views
         site = metrics_site(metrics.path, lambda: exposition(views), lambda: status(views))
         try:
             self._port = self._reactor.listenTCP(metrics.listen.port, site, interface=metrics.listen.host)
@@ -157,8 +163,8 @@ class BalanceService(MultiService):
         if config.access_log is not None:
             access_log = AccessLog(config.access_log.path, config.access_log.format)
         self._access_log = access_log
-        #: What the configuration was turned into.
-        self.assembly = assemble(
+        #: What the configuration was turned into, listener by listener.
+        self.assemblies = assemble_all(
             config,
             deadlines=deadlines,
             dialer=Dialer(reactor, deadlines),
@@ -168,18 +174,24 @@ class BalanceService(MultiService):
         )
         if config.demo_backends:
             DemoBackends(config.demo_backends, reactor).setServiceParent(self)
+        views = _views(self.assemblies)
         if config.metrics.enabled:
-            MetricsService(reactor, self.assembly).setServiceParent(self)
-        #: The listener.
-        self.http = HttpService(reactor, self.assembly, deadlines, access_log)
-        self.http.setServiceParent(self)
+            MetricsService(reactor, config.metrics, views).setServiceParent(self)
+        backends = [backend for assembly in self.assemblies for backend in assembly.backends]
+        self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log)
+        self._housekeeping.setServiceParent(self)
+        #: One for each listener, in the order of the file.
+        self.listeners = [ListenerService(reactor, assembly) for assembly in self.assemblies]
+        for listener in self.listeners:
+            listener.setServiceParent(self)
 
     def startService(self) -> None:
         super().startService()
         for notice in self._config.notices:
             self.log.info("{notice}", notice=notice)
-        self.log.info("listening on {address}", address=str(self._config.listen))
-        self._reactor.callWhenRunning(signals.install, self._reactor, self.http.insist)
+        for listener in self._config.each_listener:
+            self.log.info("listening on {address}, mode {mode}", address=str(listener.listen), mode=listener.mode)
+        self._reactor.callWhenRunning(signals.install, self._reactor, self._insist)
         if self._access_log is not None:
             self._reactor.callWhenRunning(signals.on_rotate, self._reactor, self._access_log.reopen)
         # What was made up to here stays: the collector need not look at it again and again.
@@ -188,9 +200,13 @@ class BalanceService(MultiService):
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """First the listener, with all it has under way; then what that may still need."""
-        yield self.http.disownServiceParent()
+        """First the listeners, with all they have under way; then what that may still need."""
+        yield gatherResults([maybeDeferred(listener.disownServiceParent) for listener in self.listeners])
         yield super().stopService()
+
+    def _insist(self) -> None:
+        for listener in self.listeners:
+            listener.insist()
 
     def _health_changed(self, backend: Backend) -> None:
         self.log.warn(
@@ -199,6 +215,17 @@ class BalanceService(MultiService):
             address=str(backend.address),
             state=backend.state,
         )
+
+
+def _views(assemblies: Sequence[Assembly]) -> Views:
+    """What statistics look at: everything once, also what several listeners use."""
+    backends = tuple(dict.fromkeys(backend for assembly in assemblies for backend in assembly.backends))
+    pools = [pool for assembly in assemblies for pool in assembly.pools]
+
+    def idle(backend: Backend) -> int:
+        return sum(each.connections[backend].idle for each in assemblies if backend in each.connections)
+
+    return Views([assembly.proxy for assembly in assemblies], backends, pools, idle)
 
 
 def make_service(config: Config, reactor: Any = None) -> BalanceService:

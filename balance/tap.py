@@ -46,7 +46,7 @@ class Options(usage.Options):
         from balance.assembly import ordered_routes
         from balance.config import summarise
 
-        return summarise(config, ordered_routes(config)) + "\n"
+        return summarise(config, [ordered_routes(listener) for listener in config.each_listener]) + "\n"
 
 
 def makeService(options: Options) -> IService:

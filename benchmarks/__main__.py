@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.http import FILES, SCENARIOS, Result, Scenario, idle_bytes, measure
-from benchmarks.peers import PEERS, Peer, Setting, backend
+from benchmarks.peers import PEERS, STREAM_MODULE, Peer, Setting, backend
 from benchmarks.processes import PINNED, free_port, running
 from benchmarks.report import idle_table, scenario_table
 
@@ -38,19 +38,22 @@ def main() -> int:
             for scenario in SCENARIOS:
                 if scenario.name in options.scenario:
                     results = _run(scenario, peers, folder, ports, options)
+                    if not results:
+                        continue
                     collected[scenario.name] = {n: [asdict(r) for r in rounds] for n, rounds in results.items()}
                     print(scenario_table(scenario, results), flush=True)
-            if "idle" in options.scenario:
-                idle = {p.name: _idle(p, folder, ports) for p in peers if p.name != "twisted.web"}
-                collected["idle"] = idle
-                print(idle_table(idle, IDLE), flush=True)
+            for name, tcp in (("idle", False), ("tcp-idle", True)):
+                if name in options.scenario:
+                    idle = {p.name: _idle(p, folder, ports, tcp) for p in _able(peers, tcp) if p.name != "twisted.web"}
+                    collected[name] = idle
+                    print(idle_table(idle, IDLE, "relayed" if tcp else "kept"), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps(collected, indent=1))
     return 0
 
 
 def _options() -> argparse.Namespace:
-    names = [scenario.name for scenario in SCENARIOS] + ["idle"]
+    names = [scenario.name for scenario in SCENARIOS] + ["idle", "tcp-idle"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What a request costs, beside the peers.")
     parser.add_argument("--scenario", nargs="+", choices=names, default=names)
     parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
@@ -73,10 +76,14 @@ def _run(
     results: dict[str, list[Result]] = {}
     with ExitStack() as stack:
         started = []
-        for peer in peers:
+        if scenario.bulk:
+            ports = (free_port(),)
+            source = [sys.executable, "-m", "benchmarks.bulk", "source", str(ports[0])]
+            stack.enter_context(running(source, ports[0], folder / "source.log", proxy=False))
+        for peer in _able(peers, scenario.tcp):
             if peer.name in scenario.skip:
                 continue
-            setting = Setting(folder, free_port(), ports, scenario.routes)
+            setting = Setting(folder, free_port(), ports, scenario.routes, scenario.tcp)
             log = folder / f"{peer.name}.log"
             process = stack.enter_context(running(peer.command(setting), setting.port, log))
             started.append((peer, process, setting.port))
@@ -89,8 +96,17 @@ def _run(
     return results
 
 
-def _idle(peer: Peer, folder: Path, ports: tuple[int, ...]) -> float:
-    setting = Setting(folder, free_port(), ports)
+def _able(peers: list[Peer], tcp: bool) -> list[Peer]:
+    """Those that can relay bytes, where that is asked for."""
+    return [
+        peer
+        for peer in peers
+        if not tcp or (peer.name != "twisted.web" and (peer.name != "nginx" or STREAM_MODULE.exists()))
+    ]
+
+
+def _idle(peer: Peer, folder: Path, ports: tuple[int, ...], tcp: bool) -> float:
+    setting = Setting(folder, free_port(), ports, tcp=tcp)
     with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
         return idle_bytes(process, setting.port, IDLE)
 

@@ -1,15 +1,17 @@
-"""The HTTP/1.1 scenarios."""
+"""The scenarios, and how one round of each is measured."""
 
 from __future__ import annotations
 
 import resource
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 
 from benchmarks.load import wrk
 from benchmarks.peers import ROUTE_HEADER
-from benchmarks.processes import Cpu, Process
+from benchmarks.processes import Cpu, Process, pinned
 
 MIB = 1 << 20
 
@@ -20,6 +22,8 @@ class Scenario:
 
     :param unit: what the CPU time is divided by, for the table's head
     :param units: how many of those one request is
+    :param tcp: the proxies relay bytes (layer 4) instead of requests
+    :param bulk: bytes moved through each of ``connections``, in place of requests
     """
 
     name: str
@@ -30,6 +34,8 @@ class Scenario:
     routes: int = 0
     unit: str = "request"
     units: float = 1.0
+    tcp: bool = False
+    bulk: int = 0
     skip: tuple[str, ...] = field(default=())
 
 
@@ -56,17 +62,44 @@ SCENARIOS = (
         routes=20,
         skip=("twisted.web",),
     ),
+    Scenario("tcp-small", "layer 4: small questions and answers, 64 kept connections", unit="round trip", tcp=True),
+    Scenario(
+        "tcp-close", "layer 4: connect, transfer, close", headers=("Connection: close",), unit="connection", tcp=True
+    ),
+    Scenario("tcp-1g", "layer 4: 1 GiB through one connection", connections=1, unit="GiB", tcp=True, bulk=1 << 30),
+    Scenario("tcp-64", "layer 4: 64 x 16 MiB at once", connections=64, unit="GiB", tcp=True, bulk=16 << 20),
 )
 FILES = {"small": 65, "10k": 10 * 1024, "1m": MIB}
 
 
 def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> Result:
     """One round."""
+    if scenario.bulk:
+        return _measure_bulk(scenario, process, port)
     before = process.cpu()
     load = wrk(f"http://127.0.0.1:{port}{scenario.path}", seconds, scenario.connections, scenario.headers)
     spent = process.cpu() - before
     units = max(1.0, load.requests * scenario.units)
     return Result(Cpu(spent.user / units, spent.system / units), load.rate, load.p50, load.p99, load.errors)
+
+
+def _measure_bulk(scenario: Scenario, process: Process, port: int) -> Result:
+    """One transfer, however long it takes."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.bulk",
+        "sink",
+        str(port),
+        str(scenario.connections),
+        str(scenario.bulk),
+    ]
+    before, began = process.cpu(), time.monotonic()
+    missing = subprocess.run(pinned(command, proxy=False), timeout=300).returncode
+    took = time.monotonic() - began
+    spent = process.cpu() - before
+    units = scenario.connections * scenario.bulk / (1 << 30)
+    return Result(Cpu(spent.user / units, spent.system / units), 1 / took, took, took, missing)
 
 
 def idle_bytes(process: Process, port: int, connections: int = 5000) -> float:

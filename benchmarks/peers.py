@@ -20,6 +20,7 @@ ROUTE_HEADER = "X-Tenant"
 class Setting:
     """What a peer is to do.
 
+    :param tcp: relay bytes, at layer 4
     :param routes: routes beside the default one, each matching one value of a header; the load asks for the last
     """
 
@@ -27,6 +28,7 @@ class Setting:
     port: int
     backends: tuple[int, ...]
     routes: int = 0
+    tcp: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def _write(setting: Setting, name: str, text: str) -> str:
 
 def balance(setting: Setting) -> list[str]:
     names = [f"b{port}" for port in setting.backends]
-    lines = ["mode: http", f'listen: "127.0.0.1:{setting.port}"', "backends:"]
+    lines = [f"mode: {'tcp' if setting.tcp else 'http'}", f'listen: "127.0.0.1:{setting.port}"', "backends:"]
     lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"}}' for port in setting.backends]
     if setting.routes:
         lines += ["http:", "  routes:"]
@@ -64,6 +66,8 @@ def balance(setting: Setting) -> list[str]:
 def haproxy(setting: Setting) -> list[str]:
     rules = "".join(f"  use_backend b if {{ req.hdr({ROUTE_HEADER}) -m str t{n} }}\n" for n in range(setting.routes))
     servers = "".join(f"  server s{port} 127.0.0.1:{port}\n" for port in setting.backends)
+    if setting.tcp:
+        return _haproxy_tcp(setting, servers)
     text = f"""\
 global
   nbthread 1
@@ -86,10 +90,32 @@ backend b
     return ["haproxy", "-db", "-f", _write(setting, "haproxy.cfg", text)]
 
 
+def _haproxy_tcp(setting: Setting, servers: str) -> list[str]:
+    text = f"""\
+global
+  nbthread 1
+  maxconn 6000
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  option splice-auto
+frontend f
+  bind 127.0.0.1:{setting.port}
+  default_backend b
+backend b
+  balance roundrobin
+{servers}"""
+    return ["haproxy", "-db", "-f", _write(setting, "haproxy-tcp.cfg", text)]
+
+
 def nginx(setting: Setting) -> list[str]:
     servers = "".join(f"server 127.0.0.1:{port};" for port in setting.backends)
     variable = "$http_" + ROUTE_HEADER.lower().replace("-", "_")
     routes = "".join(f"t{n} b;" for n in range(setting.routes))
+    if setting.tcp:
+        return _nginx_stream(setting, servers)
     text = f"""\
 worker_processes 1; daemon off; error_log stderr crit; pid {setting.folder}/nginx.pid;
 events {{ worker_connections 16000; }}
@@ -108,6 +134,23 @@ http {{
 }}
 """
     return ["nginx", "-c", _write(setting, "nginx.conf", text)]
+
+
+#: Debian ships the module apart (libnginx-mod-stream).
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+
+
+def _nginx_stream(setting: Setting, servers: str) -> list[str]:
+    text = f"""\
+{f"load_module {STREAM_MODULE};" if STREAM_MODULE.exists() else ""}
+worker_processes 1; daemon off; error_log stderr crit; pid {setting.folder}/nginx-stream.pid;
+events {{ worker_connections 16000; }}
+stream {{
+  upstream b {{ {servers} }}
+  server {{ listen 127.0.0.1:{setting.port} backlog=4096; proxy_pass b; tcp_nodelay on; }}
+}}
+"""
+    return ["nginx", "-c", _write(setting, "nginx-stream.conf", text)]
 
 
 def twisted_web(setting: Setting) -> list[str]:

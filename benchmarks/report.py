@@ -34,8 +34,8 @@ def scenario_table(scenario: Scenario, results: Mapping[str, Sequence[Result]]) 
     return "\n".join([*lines, ""])
 
 
-def idle_table(results: Mapping[str, float], connections: int) -> str:
+def idle_table(results: Mapping[str, float], connections: int, kind: str) -> str:
     """Memory as a Markdown table."""
-    lines = [f"**{connections} idle kept connections**", "", "| proxy | resident bytes each |", "|---|---|"]
+    lines = [f"**{connections} idle {kind} connections**", "", "| proxy | resident bytes each |", "|---|---|"]
     lines += [f"| {name} | {value:.0f} |" for name, value in results.items()]
     return "\n".join([*lines, ""])

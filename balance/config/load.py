@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from balance.config.checks import check, notices, prepare
 from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
+from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.messages import message
 from balance.config.schema import ALGORITHMS, Config
 
@@ -36,7 +37,12 @@ def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = AL
     problems = document.problems
     told = notices(document)
     problems += prepare(document)
+    for path, listener in listeners_of(document):
+        problems += prepare(document, listener, path)
     problems += check(document)
+    for path, listener in listeners_of(document):
+        problems += check(document, listener, path)
+    problems += check_listeners(document)
     config = None
     try:
         config = Config.model_validate(_tuples(document.data), context={"algorithms": tuple(algorithms)})
@@ -47,7 +53,7 @@ def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = AL
             problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
     if problems or config is None:
         raise ConfigError(source, problems)
-    return config.model_copy(update={"notices": told})
+    return inherited(config.model_copy(update={"notices": told}))
 
 
 def _tuples(value: Any) -> Any:

@@ -22,6 +22,7 @@ from balance.config.values import (
     ListenAddress,
     NetworkValue,
     PathPrefix,
+    ProtocolId,
     Size,
     Token,
     one_of,
@@ -72,7 +73,13 @@ class BackendConfig(Section):
         description="Share of the work, for weighted algorithms. With 0 it takes work only when nothing else is left.",
     )
     max_connections: int = Field(
-        default=0, ge=0, description="Requests it is given at a time; more wait in a queue. 0 is no limit."
+        default=0,
+        ge=0,
+        description="Requests (`mode: tcp`: connections) it is given at a time; more wait in a queue. 0 is no limit.",
+    )
+    send_proxy: Literal["v1", "v2"] | None = Field(
+        default=None,
+        description="`mode: tcp`: begin each connection with a PROXY protocol header that names the client.",
     )
 
 
@@ -180,6 +187,32 @@ class RouteConfig(Section):
     max_body_size: Size | None = Field(default=None, description="As `limits.body_size`, for this route.")
 
 
+class TcpRouteConfig(Section):
+    """One route of `mode: tcp`, by what a TLS ClientHello asks for; the TLS itself passes through untouched."""
+
+    name: str = Field(min_length=1, description="Unique name, for logs and statistics.", examples=["orders"])
+    sni: HostPattern = Field(
+        default="",
+        description="Server name: `a.example.com`, or `*.example.com` for every name below. Empty: every name, "
+        "and none.",
+        examples=["*.db.example.com"],
+    )
+    alpn: tuple[ProtocolId, ...] = Field(
+        default=(), description="Protocols, of which the client offers at least one; empty: any.", examples=[["h2"]]
+    )
+    backends: tuple[str, ...] = Field(
+        min_length=1, description="Names of the backends that serve this route.", examples=[["db-1", "db-2"]]
+    )
+    priority: int = Field(
+        default=0,
+        description="Routes of higher priority are tried first; then exact names before wildcards before none; "
+        "then the "
+        "order of the file.",
+        examples=[10],
+    )
+    load_balancer: LoadBalancer | None = Field(default=None, description="Its own, in place of the listener's.")
+
+
 class Http(Section):
     """HTTP in general, and the routes."""
 
@@ -204,12 +237,22 @@ class Timeouts(Section):
 
     connect: Duration = Field(default=5.0, ge=0, description="Opening a connection to a backend (504).")
     read: Duration = Field(
-        default=30.0, ge=0, description="Waiting for more of a response (504), or of a request's body (408)."
+        default=30.0,
+        ge=0,
+        description="Waiting for more of a response (504), or of a request's body (408). `mode: tcp`: waiting for more "
+        "from one side after the other has ended.",
     )
     write: Duration = Field(default=30.0, ge=0, description="Waiting for a peer to take more of what is sent to it.")
-    idle: Duration = Field(default=75.0, ge=0, description="Waiting for the next request on a client's connection.")
+    idle: Duration = Field(
+        default=75.0,
+        ge=0,
+        description="Waiting for the next request on a client's connection. `mode: tcp`: silence on both sides of a "
+        "connection; `1h` there if it is not given.",
+    )
     head: Duration = Field(
-        default=10.0, ge=0, description="Receiving a request head, from its first byte to its last (408)."
+        default=10.0,
+        ge=0,
+        description="Receiving a request head, from its first byte to its last (408); a PROXY header; a ClientHello.",
     )
     queue: Duration = Field(default=5.0, ge=0, description="Waiting for a backend below its `max_connections` (503).")
     drain: Duration = Field(default=30.0, ge=0, description="Finishing what is under way when Balance stops.")
@@ -282,31 +325,84 @@ class AccessLogConfig(Section):
     format: Literal["combined", "json"] = Field(default="combined", description="`combined` (Apache's), or `json`.")
 
 
-class Config(Section):
-    """A configuration file."""
+class Listener(Section):
+    """An address, and what is done with the connections it accepts."""
 
-    mode: Literal["http"] = Field(default="http", description="`http`. (`tcp` is not built yet.)")
+    mode: Literal["http", "tcp"] = Field(
+        default="http", description="`http`: requests are routed (layer 7). `tcp`: connections are (layer 4)."
+    )
     listen: ListenAddress = Field(
         default=Address("", 8080),
         description="Where to accept connections: `:port` (every address), `host:port`, `[IPv6]:port`, `unix:/path`.",
         examples=[":8080"],
     )
     backends: tuple[BackendConfig, ...] = Field(default=(), description="The servers. (Older name: `nodes`.)")
+    load_balancer: LoadBalancer = Field(default=LoadBalancer(), description="How a backend is chosen.")
+    http: Http = Field(default=Http(), description="`mode: http`: HTTP, and the routes.")
+    routes: tuple[TcpRouteConfig, ...] = Field(
+        default=(), description="`mode: tcp`: routes by TLS server name. Without any, all goes to all backends."
+    )
+    timeouts: Timeouts = Field(default=Timeouts(), description="Time limits.")
+    limits: Limits = Field(default=Limits(), description="Size limits.")
+    retries: Retries = Field(default=Retries(), description="Further attempts.")
+    health_check: HealthCheck = Field(default=HealthCheck(), description="Passive health.")
+    trusted_proxies: tuple[NetworkValue, ...] = Field(
+        default=(),
+        description="Networks whose `X-Forwarded-*`, and PROXY headers, are believed.",
+        examples=[["10.0.0.0/8"]],
+    )
+    accept_proxy: bool = Field(
+        default=False,
+        description="Connections from `trusted_proxies` begin with a PROXY protocol header, version 1 or 2, "
+        "which names the "
+        "client. One without is closed; other peers are taken as they are.",
+    )
+
+    @property
+    def label(self) -> str:
+        """The listener's name in logs and statistics."""
+        return str(self.listen)
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its pools in statistics."""
+        return ""
+
+
+class NamedListener(Listener):
+    """One of several listeners. What it does not say is taken from the top of the file, key by key."""
+
+    name: str = Field(min_length=1, description="Unique name, for logs and statistics.", examples=["postgres"])
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}/"
+
+
+class Config(Listener):
+    """A configuration file: one listener, or several under `listeners`."""
+
+    listeners: tuple[NamedListener, ...] = Field(
+        default=(),
+        description="Several listeners in one process. Each may say all that a file of one listener says; what "
+        "it does not "
+        "say is taken from the top of the file. `listen` then belongs to each of them.",
+    )
     demo_backends: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         default=(),
         description="Ports of small servers to run inside the process, for a first try; they become backends "
         "`demo-PORT`.",
         examples=[[9001, 9002, 9003]],
     )
-    load_balancer: LoadBalancer = Field(default=LoadBalancer(), description="How a backend is chosen.")
-    http: Http = Field(default=Http(), description="HTTP, and the routes.")
-    timeouts: Timeouts = Field(default=Timeouts(), description="Time limits.")
-    limits: Limits = Field(default=Limits(), description="Size limits.")
-    retries: Retries = Field(default=Retries(), description="Further attempts.")
-    health_check: HealthCheck = Field(default=HealthCheck(), description="Passive health.")
-    trusted_proxies: tuple[NetworkValue, ...] = Field(
-        default=(), description="Networks whose `X-Forwarded-*` are believed.", examples=[["10.0.0.0/8"]]
-    )
     access_log: AccessLogConfig | None = Field(default=None, description="Absent: no access log.")
     metrics: Metrics = Field(default=Metrics(), description="Statistics.")
     notices: tuple[str, ...] = Field(default=(), exclude=True, repr=False, description="")
+
+    @property
+    def each_listener(self) -> tuple[Listener, ...]:
+        """What is listened on: the listeners, or the file itself where it is one."""
+        return self.listeners or (self,)

@@ -2,48 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from balance.config.schema import Config, LoadBalancer, RouteConfig
+from balance.config.schema import BackendConfig, Config, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
+
+Routes = Sequence[RouteConfig | TcpRouteConfig]
 
 
-def summarise(config: Config, routes: Sequence[RouteConfig]) -> str:
+def summarise(config: Config, routes: Sequence[Routes]) -> str:
     """Listeners, routes, pools. Secrets are left out.
 
-    :param routes: those of the configuration, in the order in which they are tried
+    :param routes: those of each listener, in the order in which they are tried
     """
-    lines = ["The configuration is good.", "", f"listener  {config.mode}  {config.listen}"]
+    lines = ["The configuration is good.", ""]
+    for listener, own in zip(config.each_listener, routes, strict=True):
+        lines += _listener(listener, own)
     if config.metrics.enabled:
-        lines.append(f"metrics   {config.metrics.listen}  {config.metrics.path}, /status")
-    lines += ["", "routes, in the order they are tried:"]
-    lines += [f"  {number}. {_route(route)}" for number, route in enumerate(routes, 1)] or [
-        "  every request, to all backends"
-    ]
-    lines += ["", "pools:"]
-    if routes:
-        lines += [f"  {route.name}: {_pool(config, route.load_balancer, route.backends)}" for route in routes]
-    else:
-        lines.append(f"  default: {_pool(config, None, [backend.name for backend in config.backends])}")
-    lines += ["", "backends:"]
-    for backend in config.backends:
-        limit = f"  max_connections {backend.max_connections}" if backend.max_connections else ""
-        lines.append(f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}")
-    times = ", ".join(f"{name} {value:g}s" for name, value in config.timeouts)
-    lines += ["", f"timeouts: {times}"]
+        lines += [f"metrics   {config.metrics.listen}  {config.metrics.path}, /status", ""]
+    lines.append("backends:")
+    backends = [backend for listener in config.each_listener for backend in listener.backends]
+    lines += [_backend(backend) for backend in dict.fromkeys(backends)]
     lines += [f"notice: {notice}" for notice in config.notices]
     return "\n".join(lines)
 
 
-def _route(route: RouteConfig) -> str:
+def _listener(config: Listener, routes: Routes) -> Iterator[str]:
+    name = f"  {config.label}" if config.prefix else ""
+    yield f"listener  {config.mode}  {config.listen}{name}{'  PROXY headers' if config.accept_proxy else ''}"
+    kind = "connection" if config.mode == "tcp" else "request"
+    yield f"  routes, in the order they are tried:{'' if routes else f' every {kind}, to all backends'}"
+    for number, route in enumerate(routes, 1):
+        yield f"    {number}. {route.name}: {_conditions(route) or f'every {kind}'}{_priority(route)}"
+    yield "  pools:"
+    for route in routes:
+        yield f"    {route.name}: {_pool(config, route.load_balancer, route.backends)}"
+    if not routes:
+        yield f"    default: {_pool(config, None, [backend.name for backend in config.backends])}"
+    times = ", ".join(f"{name} {value:g}s" for name, value in config.timeouts)
+    yield f"  timeouts: {times}"
+    yield ""
+
+
+def _backend(backend: BackendConfig) -> str:
+    limit = f"  max_connections {backend.max_connections}" if backend.max_connections else ""
+    proxy = f"  PROXY {backend.send_proxy}" if backend.send_proxy else ""
+    return f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}{proxy}"
+
+
+def _conditions(route: RouteConfig | TcpRouteConfig) -> str:
+    if isinstance(route, TcpRouteConfig):
+        parts = [f"server name {route.sni}"] if route.sni else []
+        parts += [f"ALPN {', '.join(route.alpn)}"] if route.alpn else []
+        return " and ".join(parts)
     parts = [f"host {route.host}"] if route.host else []
     parts += [f"path {route.path_prefix}"] if route.path_prefix else []
     parts += [f"{name}: {value}" for name, value in route.headers.items()]
     parts += [f"method {', '.join(route.methods)}"] if route.methods else []
-    priority = f"  (priority {route.priority})" if route.priority else ""
-    return f"{route.name}: {' and '.join(parts) or 'every request'}{priority}"
+    return " and ".join(parts)
 
 
-def _pool(config: Config, own: LoadBalancer | None, backends: Sequence[str]) -> str:
+def _priority(route: RouteConfig | TcpRouteConfig) -> str:
+    return f"  (priority {route.priority})" if route.priority else ""
+
+
+def _pool(config: Listener, own: LoadBalancer | None, backends: Sequence[str]) -> str:
     balancer = own or config.load_balancer
     key = f" by {balancer.hash_key}" if "hash" in balancer.algorithm or "affinity" in balancer.algorithm else ""
     return f"{balancer.algorithm}{key} over {', '.join(backends)}"

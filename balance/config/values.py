@@ -235,6 +235,13 @@ def host_header(value: Any) -> str:
     return value
 
 
+def protocol_id(value: Any) -> str:
+    """A protocol id of ALPN (RFC 7301): 1 to 255 characters."""
+    if not isinstance(value, str) or not 0 < len(value) < 256 or not value.isascii() or not value.isprintable():
+        raise ValueError(f"{found(value)}; a protocol id is needed, such as h2 or http/1.1")
+    return value
+
+
 Duration = Annotated[float, BeforeValidator(duration)]
 Size = Annotated[int, BeforeValidator(size)]
 BackendAddress = Annotated[Address, BeforeValidator(address)]
@@ -246,4 +253,5 @@ Token = Annotated[str, BeforeValidator(token)]
 EditedName = Annotated[str, BeforeValidator(edited_name)]
 FieldValue = Annotated[str, BeforeValidator(field_value)]
 HashKey = Annotated[str, BeforeValidator(hash_key)]
+ProtocolId = Annotated[str, BeforeValidator(protocol_id)]
 HostHeader = Annotated[str, BeforeValidator(host_header)]

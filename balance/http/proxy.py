@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from balance.errors import ExchangeError, Source
 from balance.http.http1_server import Http1Channel
+from balance.net.preface import ProxyPreface
 
 if TYPE_CHECKING:
     from balance.codec.forwarding import ForwardingRules
@@ -38,6 +39,7 @@ class HttpProxy(ServerFactory):
     :param clock: monotonic seconds
     :param retry_attempts: replays of one request, besides trying other backends after a failed connect
     :param replay_size: bytes of a request body kept for a replay
+    :param accept_proxy: peers that are trusted begin with a PROXY header
     """
 
     log = Logger()
@@ -60,6 +62,7 @@ class HttpProxy(ServerFactory):
         replay_size: int = 64 * 1024,
         access_log: AccessLog | None = None,
         scheme: bytes = b"http",
+        accept_proxy: bool = False,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -78,12 +81,29 @@ class HttpProxy(ServerFactory):
         self.timing = access_log is not None
         self.draining = False
         self._scheme = scheme
+        self._accept_proxy = accept_proxy
         self._channels: set[Http1Channel] = set()
         self._drained: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Channel:  # type: ignore[override]
-        host = getattr(addr, "host", "")
-        return Http1Channel(self, self.forwarding.for_peer(host.removeprefix("::ffff:"), self._scheme))
+    def buildProtocol(self, addr: IAddress | None) -> Http1Channel | ProxyPreface:  # type: ignore[override]
+        host = getattr(addr, "host", "").removeprefix("::ffff:")
+        if self._accept_proxy and self.forwarding.trusts(host):
+            return ProxyPreface(
+                self.deadlines,
+                self.timeouts.head,
+                lambda header: self._channel(header.source[0] if header.source is not None else host),
+                lambda error: self._count_preface(host, error),
+            )
+        return self._channel(host)
+
+    def _channel(self, client: str) -> Http1Channel:
+        return Http1Channel(self, self.forwarding.for_peer(client, self._scheme))
+
+    def _count_preface(self, client: str, error: ExchangeError) -> None:
+        """A connection that was not introduced as it has to be: not one request came of it."""
+        self.counters.connections_accepted += 1
+        self.counters.count_error(error.reason)
+        self.log.debug("{reason}: {detail} from {client}", reason=error.reason, detail=error.detail, client=client)
 
     # --- connections ------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IReadWriteDescriptor
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -28,7 +28,7 @@ from balance.net.transport import EagerClient
 RESOLVED_FOR: Final = 10.0
 _NAMES_MAX: Final = 1024
 
-P = TypeVar("P", bound=IProtocol)
+P = TypeVar("P")
 #: Address family and what `socket.connect` takes.
 Target = tuple[int, Any]
 
@@ -65,7 +65,7 @@ class Dialer:
     ) -> Dial:
         """Open a connection.
 
-        :param factory: makes the protocol, once the connection is there
+        :param factory: makes the protocol (IProtocol), once the connection is there
         :param timeout: seconds for all of it; 0 for no limit
         :param connected: called with the protocol, after its `makeConnection`
         :param failed: called with `DnsFailure`, `ConnectRefused` or `ConnectTimeout`

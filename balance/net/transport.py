@@ -66,6 +66,17 @@ class EagerConnection(tcp.Connection):
         self._maybePauseProducer()
         self.startWriting()
 
+    def half_close(self) -> None:
+        """`loseWriteConnection`, at once where nothing is queued."""
+        if self.pending or not self.connected or self._writeDisconnected or self.disconnecting:
+            self.loseWriteConnection()
+            return
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # it is gone; the next read says so
+        self._writeDisconnected = True
+
     def _isSendBufferFull(self) -> bool:
         return self.pending > self.bufferSize
 

@@ -34,6 +34,23 @@ class Exchange(Protocol):
     proxy: Any
 
 
+class Session(Protocol):
+    """What is read of a connection at layer 4 (`balance.tcp.session.TcpSession` is one)."""
+
+    source: tuple[str, int] | None
+    bytes_in: int
+    bytes_out: int
+    reason: str
+    attempts: int
+    started: float
+    route: Any
+    last_backend: Any
+    proxy: Any
+
+    @property
+    def server_name(self) -> str: ...
+
+
 class AccessLog:
     """
     :param path: file to append to, or ``-`` for standard output
@@ -53,7 +70,14 @@ class AccessLog:
 
     def record(self, exchange: Exchange) -> None:
         """Note an exchange that has ended."""
-        line = self._render(exchange, self._now())
+        self._add(self._render(exchange, self._now()))
+
+    def record_session(self, session: Session) -> None:
+        """Note a connection at layer 4 that has ended."""
+        render = _session_json if self._render is _json else _session_line
+        self._add(render(session, self._now()))
+
+    def _add(self, line: bytes) -> None:
         self._lines.append(line)
         self._size += len(line)
         if self._size >= _BUFFER_SIZE:
@@ -87,11 +111,7 @@ class AccessLog:
 
 def _combined(exchange: Exchange, now: float) -> bytes:
     request = exchange.request
-    moment = time.gmtime(now)
-    stamp = (
-        f"{moment.tm_mday:02}/{_MONTHS[moment.tm_mon - 1]}/{moment.tm_year}:"
-        f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} +0000"
-    )
+    stamp = _stamp(now)
     line = _quoted(request.method + b" " + request.target + b" " + _version(request.version))
     referer, agent = request.headers.get(b"referer"), request.headers.get(b"user-agent")
     return (
@@ -124,11 +144,47 @@ def _json(exchange: Exchange, now: float) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 
-def _seconds(exchange: Exchange) -> float:
+def _session_line(session: Session, now: float) -> bytes:
+    """The same columns; what stands in quotes is the server name that was asked for, or nothing."""
+    client = session.source[0] if session.source is not None else "-"
+    name = _quoted(session.server_name.encode("utf-8"))
+    return (
+        f'{client} - - [{_stamp(now)}] "TCP {name or "-"}" - {session.bytes_out} "-" "-" '
+        f"{_backend(session)} {session.attempts} {session.reason or '-'} {_seconds(session):.6f}\n"
+    ).encode()
+
+
+def _session_json(session: Session, now: float) -> bytes:
+    record = {
+        "time": round(now, 3),
+        "listener": session.proxy.name,
+        "client": session.source[0] if session.source is not None else "",
+        "client_port": session.source[1] if session.source is not None else None,
+        "server_name": session.server_name or None,
+        "received_bytes": session.bytes_in,
+        "sent_bytes": session.bytes_out,
+        "route": session.route.name if session.route is not None else None,
+        "backend": session.last_backend.name if session.last_backend is not None else None,
+        "attempts": session.attempts,
+        "reason": session.reason or None,
+        "seconds": round(_seconds(session), 6),
+    }
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"
+
+
+def _stamp(now: float) -> str:
+    moment = time.gmtime(now)
+    return (
+        f"{moment.tm_mday:02}/{_MONTHS[moment.tm_mon - 1]}/{moment.tm_year}:"
+        f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02} +0000"
+    )
+
+
+def _seconds(exchange: Exchange | Session) -> float:
     return max(0.0, float(exchange.proxy.clock()) - exchange.started)
 
 
-def _backend(exchange: Exchange) -> str:
+def _backend(exchange: Exchange | Session) -> str:
     return str(exchange.last_backend.name) if exchange.last_backend is not None else "-"
 
 

@@ -150,9 +150,14 @@ class Backend:
         :raises RuntimeError: released more often than leased
         """
         active = self.active = self.active - 1
-        if error is None and self._calm and active >= 0:
+        if self._calm and active >= 0 and (error is None or error.source is not Source.BACKEND):
             return
         self._settle(error, now)
+
+    def proved(self, now: float) -> None:
+        """A lease that goes on has shown already that the backend serves (layer 4: it accepted the connection)."""
+        if not self._calm:
+            self._settle(None, now)
 
     def set_enabled(self, enabled: bool) -> None:
         """Put in or out of service, whatever its health. Requests on their way are not disturbed."""

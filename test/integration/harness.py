@@ -154,14 +154,17 @@ def read_response(connection: socket.socket, method: bytes = b"GET") -> Response
 
 
 @contextlib.contextmanager
-def balance(config: dict[str, Any], *, patience: float = PATIENCE) -> Iterator[Balance]:
-    """Run a configuration, with `listen` and `metrics` on free ports, until the block ends."""
+def balance(config: dict[str, Any], *, patience: float = PATIENCE, port: int = 0) -> Iterator[Balance]:
+    """Run a configuration, with `listen` and `metrics` on free ports, until the block ends.
+
+    :param port: where a configuration with `listeners` listens first
+    """
+    given = port
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(5):
-            port, metrics_port = free_port(), free_port()
+            port, metrics_port = given or free_port(), free_port()
             whole = {
-                "mode": "http",
-                "listen": f"127.0.0.1:{port}",
+                **({} if given else {"mode": "http", "listen": f"127.0.0.1:{port}"}),
                 "metrics": {"enabled": True, "listen": f"127.0.0.1:{metrics_port}"},
                 **config,
             }
