@@ -48,8 +48,10 @@ def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = AL
         config = Config.model_validate(_tuples(document.data), context={"algorithms": tuple(algorithms)})
     except ValidationError as error:
         for each in error.errors():
-            location = tuple(part for part in each["loc"] if part != "[key]")
-            at_key = each["type"] == "extra_forbidden" or location != each["loc"]
+            unknown = each["type"] == "extra_forbidden"
+            of_key = each["loc"][-1:] == ("[key]",) and not unknown  # pydantic's way to say that the key is wrong
+            location = each["loc"][:-1] if of_key else each["loc"]
+            at_key = unknown or of_key
             problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
     if problems or config is None:
         raise ConfigError(source, problems)

@@ -21,10 +21,11 @@ _TEXT: Final = "text (put it in quotes)"
 _WHOLE: Final = "a whole number"
 _NUMBER: Final = "a number"
 _SCALAR: Final = "text or a number"
-_DURATION: Final = "a duration"
+_DURATION: Final = "text, a duration such as 10s"
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     _BOOL: (bool,),
     _TEXT: (str,),
+    _DURATION: (str,),
     _WHOLE: (int,),
     _NUMBER: (int, float),
     _SCALAR: (str, int, float),
@@ -114,13 +115,13 @@ def _slips(document: Document, path: Path, value: Any, kind: Any) -> Iterator[Pr
             return
         for index, each in enumerate(value):
             yield from _slips(document, (*path, index), each, kind[0])
+    elif type(value) not in _TYPES[kind]:
+        yield document.problem(path, f"{found(value)}; needed: {kind}")
     elif kind == _DURATION:
         try:
             duration(value)
         except ValueError as error:
             yield document.problem(path, str(error))
-    elif type(value) not in _TYPES[kind]:
-        yield document.problem(path, f"{found(value)}; needed: {kind}")
 
 
 def _single_keys(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:

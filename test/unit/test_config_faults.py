@@ -196,7 +196,8 @@ class NotBuilt(SynchronousTestCase):
             ("security: {ip_blocklist: {blocked_ips: false}}", "found false; needed: a list"),
             ("security: {ip_blocklist: {blocked: []}}", "unknown key; allowed here: blocked_ips, blocked_cidrs"),
             ("health_check: {enabled: 'on'}", f"x.yaml:2:25: health_check.enabled: found 'on'; {truth}"),
-            ("health_check: {interval: 10}", "health_check.interval: found 10; a duration needs a unit"),
+            ("health_check: {interval: 10}", "health_check.interval: found 10; needed: text, a duration such as 10s"),
+            ("health_check: {timeout: abc}", "health_check.timeout: found 'abc'; a duration is needed, such as 30s"),
             ("health_check: {healthy_threshold: 1.5}", "found 1.5; needed: a whole number"),
         ]:
             told = "\n".join(problems(text))

@@ -133,6 +133,10 @@ class OddFiles(TestCase):
         (found,) = problems(BACKENDS + '"a\\nb.c": 1\n')
         self.assertIn(r"'a\nb.c': unknown key", found)
 
+    def test_a_key_that_looks_like_pydantics_own(self) -> None:
+        (found,) = problems(BACKENDS + '"[key]": 1\n')
+        self.assertIn("unknown key", found)
+
     def test_blocks_that_are_not_built(self) -> None:
         for text, message in [
             ("tls: {enabled: 'yes'}", "tls.enabled: found 'yes'; needed: true or false"),
