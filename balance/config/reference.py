@@ -46,7 +46,7 @@ Files in [`etc/examples`](../etc/examples) show one feature each.
 | network | `10.0.0.0/8`, `2001:db8::1` | A network, or one address. |
 
 Unknown keys, keys given twice and names used twice are mistakes. Configurations of the original Balance, written in Go,
-load unchanged; keys of it that are not built yet (`mode: tcp`, `tls`, active health checks, `security`) are refused, unless
+load unchanged; keys of it that are not built yet (`tls`, active health checks, `security`) are refused, unless
 they are switched off.
 
 ## Which route is taken
@@ -55,6 +55,13 @@ A request is compared with the routes of its host in this order: higher `priorit
 wildcard before none, longer names first; then longer `path_prefix`, more `headers`, given `methods`; then the order of the
 file. `--check` prints that order. The first match wins. Without routes, every request may go to every backend; with
 routes, one that matches none is answered 404.
+
+## Several listeners
+
+`listeners` holds as many as are wanted, each with a `name` and a `listen` of its own. A listener may say whatever a file of
+one listener may say; a key that it does not give is taken, whole, from the top of the file. `backends` at the top are shared
+by all listeners that have none of their own, and counted once. `metrics`, `access_log` and `demo_backends` belong to the
+process and stand at the top.
 
 ## Signals
 
