@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 #: Bytes in one read from which on a connection counts as a bulk transfer. See doc/performance.md.
 BULK_SIZE: Final = 64 * 1024
 
+#: Extensions of a PROXY header that say something about that very header: checksum and padding.
+_OF_ONE_HOP: Final = (0x03, 0x04)
+
 
 class TCPProxyFactory(ServerFactory):
     """
@@ -91,7 +94,8 @@ class TCPProxyFactory(ServerFactory):
     def _introduced(self, header: ProxyHeader, source: tuple[str, int] | None) -> TcpSession:
         if header.local:
             return TcpSession(self, source)
-        return TcpSession(self, header.source, header.destination)
+        tlvs = tuple(tlv for tlv in header.tlvs if tlv[0] not in _OF_ONE_HOP)
+        return TcpSession(self, header.source, header.destination, tlvs)
 
     # --- connections ------------------------------------------------------------------------------------------
 

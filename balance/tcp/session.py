@@ -53,6 +53,7 @@ class TcpSession(Timed):
 
     :param source: the client's address and port, as far as they are known; a PROXY header may have told them
     :param destination: where the client connected to
+    :param tlvs: extensions of that header, for backends that are sent one
     """
 
     __slots__ = (
@@ -76,17 +77,23 @@ class TcpSession(Timed):
         "route",
         "source",
         "started",
+        "tlvs",
         "transport",
         "tried",
     )
 
     def __init__(
-        self, proxy: TCPProxyFactory, source: tuple[str, int] | None, destination: tuple[str, int] | None = None
+        self,
+        proxy: TCPProxyFactory,
+        source: tuple[str, int] | None,
+        destination: tuple[str, int] | None = None,
+        tlvs: tuple[tuple[int, bytes], ...] = (),
     ) -> None:
         super().__init__()
         self.proxy = proxy
         self.source = source
         self.destination = destination
+        self.tlvs = tlvs
         self.transport: EagerConnection | None = None
         self.route: TcpRoute | None = None
         self.backend: Backend | None = None
@@ -273,7 +280,8 @@ class TcpSession(Timed):
         """Tell a backend that wants to know who its client is."""
         version = self.proxy.send_proxy.get(backend, 0)
         if version and side.transport is not None:
-            side.transport.write(write_proxy_header(version, self.source, self._own_address()))
+            tlvs = self.tlvs if version == 2 else ()
+            side.transport.write(write_proxy_header(version, self.source, self._own_address(), tlvs))
 
     def _own_address(self) -> tuple[str, int] | None:
         if self.destination is None and self.transport is not None:

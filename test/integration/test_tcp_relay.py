@@ -487,6 +487,44 @@ def test_routes_by_server_name_and_protocol(tmp_path: Path) -> None:
             assert metric(running, "balance_errors_total", reason="bad_client_hello") == 1
 
 
+def test_transfers_cut_short_leave_nothing_behind() -> None:
+    """Descriptors (sockets, and the pipes of bulk transfers), leases and counters come back whatever the end is."""
+    block = os.urandom(1 << 20)
+
+    def backend(connection: socket.socket, _: ScriptedBackend) -> None:
+        kind = connection.recv(1)
+        for _n in range(1 << 10 if kind in (b"r", b"c") else 8 if kind else 0):
+            connection.sendall(block)
+        if kind == b"b":
+            reset(connection)
+
+    with backends(backend) as (one,), balance(tcp(one)) as running:
+
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{running.process.pid}/fd"))
+
+        wait_for(lambda: metric(running, "balance_connections_open") == 0, "the harness' own connection to end")
+        before = descriptors()
+        for kind in (b"r", b"c", b"b", b"e") * 5:  # client resets, client closes, backend resets, a good end
+            client = running.connect()
+            client.sendall(kind)
+            if kind in (b"r", b"c"):
+                read_exactly(client, 4 << 20)
+                reset(client) if kind == b"r" else client.close()
+            else:
+                try:
+                    while client.recv(1 << 20):
+                        pass
+                except ConnectionResetError:
+                    assert kind == b"b"
+                client.close()
+        wait_for(lambda: metric(running, "balance_connections_open") == 0, "all to be closed")
+        wait_for(lambda: descriptors() <= before, "the descriptors to come back")
+        assert metric(running, "balance_backend_active_requests") == 0
+        assert metric(running, "balance_backend_connections_open") == 0
+        assert "Traceback" not in running.log
+
+
 def test_access_log_and_check(tmp_path: Path) -> None:
     log = tmp_path / "access"
     with backends(echo) as (one,), balance(tcp(one, access_log={"path": str(log), "format": "json"})) as running:

@@ -356,6 +356,20 @@ class Beginnings(TestCase):
         assert parsed is not None
         self.assertEqual((parsed[0].source, got[parsed[1] :]), (("198.51.100.77", 5), header))
 
+    def test_extensions_are_handed_on(self) -> None:
+        tlvs = [(0x02, b"a.example"), (0x04, b"padding"), (0xE5, b"vpc")]
+        header = write_proxy_header(2, ("203.0.113.7", 99), ("198.51.100.1", 443), tlvs)
+        world = TcpWorld(accept_proxy=True, trusted=["192.0.2.0/24"], send_proxy=2)
+        world.client().send(header)
+        parsed = parse_proxy_header(world.accept().got)
+        assert parsed is not None
+        self.assertEqual(parsed[0].tlvs, ((0x02, b"a.example"), (0xE5, b"vpc")))
+        local = world.client()
+        local.send(write_proxy_header(2, None, None) + b"hi")
+        parsed = parse_proxy_header(world.accept().got)
+        assert parsed is not None
+        self.assertEqual(parsed[0].source, ("192.0.2.1", 5))
+
     def test_time_limits(self) -> None:
         world = TcpWorld()
         client = world.client()
