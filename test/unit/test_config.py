@@ -214,7 +214,7 @@ class WhatLoads(SynchronousTestCase):
         self.assertGreater(len(files), 7)
         for file in files:
             config = load(str(file))
-            self.assertIn("good", summarise(config, [ordered_routes(config)]))
+            self.assertIn("good", summarise(config, [ordered_routes(each) for each in config.each_listener]))
 
     def test_defaults(self) -> None:
         config = loads(BACKENDS)
