@@ -176,7 +176,7 @@ listen l
     return [str(HAPROXY), "-db", "-f", str(path)]
 
 
-def named(seen: list[Any]) -> list[Any]:
+def introduced(seen: list[Any]) -> list[Any]:
     """Whom the headers name; waiting for a port to open leaves headers of its own, in any order."""
     return [(header.source, header.destination) for header in seen]
 
@@ -194,7 +194,7 @@ def test_haproxy_in_front(tmp_path: Path, version: str) -> None:
                 with socket.create_connection(("127.0.0.1", front), PATIENCE) as client:
                     client.sendall(b"hello")
                     assert read_exactly(client, 5) == b"hello"
-                    assert (client.getsockname(), ("127.0.0.1", front)) in named(seen)
+                    assert (client.getsockname(), ("127.0.0.1", front)) in introduced(seen)
         with balance({"backends": [web.config], **trust}) as proxy:
             with running(haproxy(tmp_path, front, "", proxy.port, version), front):
                 with socket.create_connection(("127.0.0.1", front), PATIENCE) as client:
@@ -214,4 +214,4 @@ def test_haproxy_behind(tmp_path: Path, version: str) -> None:
         with running(command, middle), balance({"mode": "tcp", **config}) as proxy, proxy.connect() as client:
             client.sendall(b"hello")
             assert read_exactly(client, 5) == b"hello"
-            assert (client.getsockname(), ("127.0.0.1", proxy.port)) in named(seen)
+            assert (client.getsockname(), ("127.0.0.1", proxy.port)) in introduced(seen)
