@@ -2,6 +2,7 @@
 
 from balance.config.errors import ConfigError, Problem
 from balance.config.load import load, loads
+from balance.config.made import made
 from balance.config.schema import (
     ALGORITHMS,
     AccessLogConfig,
@@ -43,5 +44,6 @@ __all__ = [
     "Timeouts",
     "load",
     "loads",
+    "made",
     "summarise",
 ]

@@ -33,7 +33,14 @@ def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
 
 def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = ALGORITHMS) -> Config:
     """Like `load`, from text. ``source`` stands in messages."""
-    document = Document(text, source)
+    return checked(Document(text, source), algorithms)
+
+
+def checked(document: Document, algorithms: Collection[str]) -> Config:
+    """Everything but the reading: what is wrong with a document, or what it means.
+
+    :raises ConfigError: something in it is wrong
+    """
     problems = document.problems
     told = notices(document)
     problems += prepare(document)
@@ -54,7 +61,7 @@ def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = AL
             at_key = unknown or of_key
             problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
     if problems or config is None:
-        raise ConfigError(source, problems)
+        raise ConfigError(document.source, problems)
     return inherited(config.model_copy(update={"notices": told}))
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 import idna
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, ValidationInfo
 
 from balance.model import Address
 
@@ -146,6 +146,8 @@ def _host_name(host: str, value: object) -> str:
 
 def network(value: Any) -> Network:
     """``10.0.0.0/8``, ``2001:db8::/32``, or one address."""
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
     try:
         if isinstance(value, str):
             return ipaddress.ip_network(value)
@@ -242,7 +244,14 @@ def protocol_id(value: Any) -> str:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(duration)]
+def _duration(value: Any, info: ValidationInfo) -> float:
+    """In Python, seconds are a number; a file gives a context, and has to say the unit."""
+    if info.context is None and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return duration(value)
+
+
+Duration = Annotated[float, BeforeValidator(_duration)]
 Size = Annotated[int, BeforeValidator(size)]
 BackendAddress = Annotated[Address, BeforeValidator(address)]
 ListenAddress = Annotated[Address, BeforeValidator(listen_address)]
