@@ -216,12 +216,12 @@ class FakeConnection:
 
     def _begin(self, request: Received) -> None:
         behaviour = self._behaviour = self._backend.behaviour()
-        if is_early(behaviour):
+        if isinstance(behaviour, Answer) and is_early(behaviour):
             self._play(steps(behaviour, request))
 
     def _ended(self, request: Received) -> None:
-        if not is_early(self._behaviour):
-            behaviour = self._behaviour
+        behaviour = self._behaviour
+        if not isinstance(behaviour, Answer) or not is_early(behaviour):
             self._play(steps(behaviour if isinstance(behaviour, Answer) else behaviour(request), request))
 
     def _play(self, todo: list[Step]) -> None:

@@ -104,10 +104,8 @@ Step = tuple[float, bytes, str]
 KEEP, CLOSE, RESET = "keep", "close", "reset"
 
 
-def is_early(behaviour: OnRequest) -> bool:
+def is_early(behaviour: Answer) -> bool:
     """Whether it begins with the request's head, not with its end."""
-    if not isinstance(behaviour, Answer):
-        return False
     return (behaviour.reply if isinstance(behaviour, Truncate) else behaviour).early
 
 
