@@ -71,7 +71,7 @@ ends it at once. `SIGUSR1` reopens the access log.
 
 _TYPES: dict[object, str] = {bool: "true, false", int: "number", float: "number", str: "text"}
 _WRITTEN: dict[object, str] = {
-    values.duration: "duration",
+    values.timed: "duration",
     values.size: "size",
     values.address: "address",
     values.listen_address: "address",

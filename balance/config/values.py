@@ -244,14 +244,14 @@ def protocol_id(value: Any) -> str:
     return value
 
 
-def _duration(value: Any, info: ValidationInfo) -> float:
+def timed(value: Any, info: ValidationInfo) -> float:
     """In Python, seconds are a number; a file gives a context, and has to say the unit."""
     if info.context is None and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return duration(value)
 
 
-Duration = Annotated[float, BeforeValidator(_duration)]
+Duration = Annotated[float, BeforeValidator(timed)]
 Size = Annotated[int, BeforeValidator(size)]
 BackendAddress = Annotated[Address, BeforeValidator(address)]
 ListenAddress = Annotated[Address, BeforeValidator(listen_address)]
