@@ -204,6 +204,15 @@ class IdleTimeout(ExchangeError):
     proxy_status = "connection_timeout"
 
 
+class OutOfResources(ExchangeError):
+    """A connection to a backend could not even be tried: no descriptors, ports or memory are left to this process."""
+
+    status = 503
+    retry = Retry.UNSENT
+    reason = "out_of_resources"
+    proxy_status = "proxy_internal_error"
+
+
 # --- what a backend does wrong ------------------------------------------------------------------------------
 
 

@@ -26,6 +26,7 @@ from balance import signals
 from balance.assembly import Assembly, assemble_all
 from balance.demo import DemoBackends
 from balance.net.deadlines import Deadlines
+from balance.net.descriptors import use_all_descriptors
 from balance.net.dial import Dialer
 from balance.net.listen import ListenError, listen
 from balance.observe.access_log import AccessLog
@@ -186,6 +187,7 @@ class BalanceService(MultiService):
             listener.setServiceParent(self)
 
     def startService(self) -> None:
+        use_all_descriptors()
         super().startService()
         for notice in self._config.notices:
             self.log.info("{notice}", notice=notice)

@@ -36,38 +36,60 @@ def parse_client_hello(data: bytes) -> ClientHello | None:
 
     :raises BadClientHello: as soon as the bytes cannot become one, or are too many
     """
-    message = _message(data)
-    if message is None:
+    return HelloReader().read(data)
+
+
+class HelloReader:
+    """Reads a ClientHello that comes in pieces. However many pieces and records there are, each record is read once.
+
+    The handshake message is put together from its records (RFC 8446, section 5.1).
+    """
+
+    __slots__ = ("_message", "_need", "_offset")
+
+    def __init__(self) -> None:
+        #: What complete records held.
+        self._message = b""
+        #: Where the first record begins that was not complete.
+        self._offset = 0
+        #: Size of the message, once its head is known.
+        self._need = 0
+
+    def read(self, data: bytes) -> ClientHello | None:
+        """As `parse_client_hello`.
+
+        :param data: all that has come, from the start of the connection
+        """
+        while True:
+            start = self._offset + 5
+            _check_record_start(data[self._offset : start])
+            if len(data) < start:
+                break
+            size = int.from_bytes(data[start - 2 : start], "big")
+            part = data[start : start + size]
+            if not self._need:
+                self._need = _message_size((self._message + part[:4])[:4])
+            if self._need and len(self._message) + len(part) >= self._need:
+                return _hello(_Reader((self._message + part)[4 : self._need]))
+            if len(part) < size:
+                break
+            self._message += part
+            self._offset = start + size
         if len(data) > MAX_SIZE:
             raise BadClientHello("the ClientHello is too large")
         return None
-    return _hello(_Reader(message))
 
 
-def _message(data: bytes) -> bytes | None:
-    """The handshake message, put together from its records (RFC 8446, section 5.1)."""
-    parts: list[bytes] = []
-    have, need, offset = 0, 4, 0
-    while have < need:
-        _check_record_start(data[offset : offset + 5])
-        if len(data) < offset + 5:
-            return None
-        size = int.from_bytes(data[offset + 3 : offset + 5], "big")
-        part = data[offset + 5 : offset + 5 + size]
-        parts.append(part)
-        have += len(part)
-        offset += 5 + size
-        if need == 4 and have:
-            head = b"".join(parts)[:4]
-            if head[0] != _CLIENT_HELLO:
-                raise BadClientHello("the first handshake message is not a ClientHello")
-            if len(head) == 4:
-                need = 4 + int.from_bytes(head[1:4], "big")
-                if need > MAX_SIZE:
-                    raise BadClientHello("the ClientHello is too large")
-        if len(part) < size and have < need:
-            return None
-    return b"".join(parts)[4:need]
+def _message_size(head: bytes) -> int:
+    """Size of the message, its head of four bytes included; 0 while that is not complete."""
+    if head and head[0] != _CLIENT_HELLO:
+        raise BadClientHello("the first handshake message is not a ClientHello")
+    if len(head) < 4:
+        return 0
+    size = 4 + int.from_bytes(head[1:], "big")
+    if size > MAX_SIZE:
+        raise BadClientHello("the ClientHello is too large")
+    return size
 
 
 def _check_record_start(head: bytes) -> None:

@@ -150,7 +150,9 @@ def _tlvs(data: bytes) -> tuple[tuple[int, bytes], ...]:
 
 
 def _check_crc(header: bytes, offset: int, tlvs: Sequence[tuple[int, bytes]]) -> None:
-    """Section 2.2.3: where a checksum is sent, it has to be right."""
+    """Section 2.2.3: where a checksum is sent, it has to be right. There is one at most: each costs its time."""
+    if sum(kind == _CRC32C for kind, _ in tlvs) > 1:
+        raise BadProxyHeader("more than one checksum")
     for kind, value in tlvs:
         if kind == _CRC32C:
             start = offset + 3

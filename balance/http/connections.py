@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from balance.errors import BackendError
+from balance.errors import ExchangeError
 from balance.http.http1_client import Http1Connection
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class BackendConnections:
             return self._idle.pop()
         return None
 
-    def dial(self, connected: Callable[[BackendStream], None], failed: Callable[[BackendError], None]) -> Dial:
+    def dial(self, connected: Callable[[BackendStream], None], failed: Callable[[ExchangeError], None]) -> Dial:
         """Open a connection within ``timeouts.connect``."""
 
         def on_connected(protocol: object) -> None:

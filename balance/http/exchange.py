@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 from balance.codec.forwarding import add_via
 from balance.errors import (
-    BackendError,
     BadResponse,
     ClientGone,
     ContentTooLarge,
@@ -196,7 +195,7 @@ class Exchange(Timed):
             self.client.resume_request()
         self.connected(stream)
 
-    def _dial_failed(self, error: BackendError) -> None:
+    def _dial_failed(self, error: ExchangeError) -> None:
         self._dial = None
         if not self._ended:
             self.client.resume_request()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from errno import EINPROGRESS, EISCONN
+from errno import EADDRNOTAVAIL, EINPROGRESS, EISCONN, EMFILE, ENFILE, ENOBUFS, ENOMEM
 from typing import Any, Final, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -19,7 +19,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from balance.errors import BackendError, ConnectRefused, ConnectTimeout, DnsFailure
+from balance.errors import ConnectRefused, ConnectTimeout, DnsFailure, ExchangeError, OutOfResources
 from balance.model import Address
 from balance.net.deadlines import Deadlines, Timed
 from balance.net.transport import EagerClient
@@ -27,6 +27,9 @@ from balance.net.transport import EagerClient
 #: Seconds a resolved name is believed. The system's resolver does not tell for how long it may be.
 RESOLVED_FOR: Final = 10.0
 _NAMES_MAX: Final = 1024
+
+#: What is our machine's or our own lack, and no backend's fault.
+_OURS: Final = (EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL)
 
 P = TypeVar("P")
 #: Address family and what `socket.connect` takes.
@@ -61,14 +64,14 @@ class Dialer:
         factory: Callable[[], P],
         timeout: float,
         connected: Callable[[P], None],
-        failed: Callable[[BackendError], None],
+        failed: Callable[[ExchangeError], None],
     ) -> Dial:
         """Open a connection.
 
         :param factory: makes the protocol (IProtocol), once the connection is there
         :param timeout: seconds for all of it; 0 for no limit
         :param connected: called with the protocol, after its `makeConnection`
-        :param failed: called with `DnsFailure`, `ConnectRefused` or `ConnectTimeout`
+        :param failed: called with `DnsFailure`, `ConnectRefused`, `ConnectTimeout` or `OutOfResources`
         """
         dial = Dial(self, address, factory, connected, failed)
         self.deadlines.arm(dial, timeout)
@@ -131,7 +134,7 @@ class Dial(Timed):
         address: Address,
         factory: Callable[[], Any],
         connected: Callable[[Any], None],
-        failed: Callable[[BackendError], None],
+        failed: Callable[[ExchangeError], None],
     ) -> None:
         super().__init__()
         self._dialer = dialer
@@ -141,7 +144,7 @@ class Dial(Timed):
         self._failed = failed
         self._targets: list[Target] = []
         self._socket: _Connecting | None = None
-        self._error: BackendError = ConnectRefused(f"{address}: no address to connect to")
+        self._error: ExchangeError | None = None
         self._over = False
 
     def cancel(self) -> None:
@@ -161,13 +164,13 @@ class Dial(Timed):
         self._fail(ConnectTimeout(f"{self._address}: not connected in time"))
 
     def _next(self) -> None:
-        """Try the next address; when none is left, the last error stands."""
+        """Try the next address; when none is left, the last refusal stands."""
         while self._targets:
             family, target = self._targets.pop(0)
             try:
                 sock = socket.socket(family, socket.SOCK_STREAM)
             except OSError as error:
-                self._error = ConnectRefused(f"{self._address}: {error.strerror}")
+                self._note(error.errno or 0)
                 continue
             sock.setblocking(False)
             number = sock.connect_ex(target)
@@ -175,14 +178,14 @@ class Dial(Timed):
                 self._socket = _Connecting(sock, self._dialer.reactor, self._outcome)
                 return
             sock.close()
-            self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
-        self._fail(self._error)
+            self._note(number)
+        self._fail(self._error or ConnectRefused(f"{self._address}: no address to connect to"))
 
     def _outcome(self, sock: socket.socket, number: int) -> None:
         self._socket = None
         if number:
             sock.close()
-            self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
+            self._note(number)
             self._next()
             return
         self._finish()
@@ -190,7 +193,15 @@ class Dial(Timed):
         protocol.makeConnection(EagerClient(sock, protocol, self._dialer.reactor))
         self._connected(protocol)
 
-    def _fail(self, error: BackendError) -> None:
+    def _note(self, number: int) -> None:
+        """An address did not work. That another one cannot even be tried from here does not excuse a backend that
+        refused."""
+        if number not in _OURS:
+            self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
+        elif self._error is None:
+            self._error = OutOfResources(f"{self._address}: {os.strerror(number)}")
+
+    def _fail(self, error: ExchangeError) -> None:
         if not self._over:
             self._finish()
             self._failed(error)

@@ -3,6 +3,7 @@
 Rule of this file: a splice takes the place of a transport's `doRead` and of the other's `doWrite`, at a moment when
 nothing is queued between them; from then on, bytes are either with the kernel's sockets or in one pipe, in order.
 Ends and errors are reported by the very return values that `doRead` and `doWrite` have, so nobody else needs to know.
+A pipe belongs to a splice only while bytes are in it, so those who take what they are sent share one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 from errno import EAGAIN, EINTR
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from twisted.internet import main
 
@@ -18,100 +19,164 @@ from balance.net.transport import EagerConnection
 
 #: Size of a pipe, and of a single move. (The most an unprivileged process may ask for.)
 PIPE_SIZE: Final = 1024 * 1024
+#: A pipe that holds less than a read does is not worth it. (Pipes beyond a user's share of pipe memory are tiny.)
+_SMALLEST: Final = 64 * 1024
 _FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 AVAILABLE: Final = hasattr(os, "splice")
+
+
+class Pipe(NamedTuple):
+    """Two descriptors, and how many bytes may be between them."""
+
+    read: int
+    write: int
+    size: int
+
+    def close(self) -> None:
+        os.close(self.read)
+        os.close(self.write)
+
+
+class Pipes:
+    """The pipes of a process.
+
+    :param most: in use at a time; what is beyond goes through our own memory
+    :param spare: empty ones that are kept
+    """
+
+    def __init__(self, most: int = 256, spare: int = 8) -> None:
+        self._most = most
+        self._spare = spare
+        self._free: list[Pipe] = []
+        #: Pipes with bytes in them.
+        self.used = 0
+
+    def take(self) -> Pipe | None:
+        """An empty pipe; None where there is none to be had."""
+        if self._free:
+            self.used += 1
+            return self._free.pop()
+        if self.used >= self._most:
+            return None
+        try:
+            read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None
+        pipe = Pipe(read, write, _enlarge(write))
+        if pipe.size < _SMALLEST:
+            pipe.close()
+            return None
+        self.used += 1
+        return pipe
+
+    def give(self, pipe: Pipe) -> None:
+        """It is empty again."""
+        self.used -= 1
+        if len(self._free) < self._spare:
+            self._free.append(pipe)
+        else:
+            pipe.close()
+
+    def drop(self, pipe: Pipe) -> None:
+        """It is not empty: nobody else may ever get it."""
+        self.used -= 1
+        pipe.close()
+
+
+def _enlarge(descriptor: int) -> int:
+    """How large the pipe is, after trying to make it larger."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        return fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ)
+
+
+PIPES: Final = Pipes()
 
 
 class Mover(Protocol):
     """Whose bytes are moved."""
 
-    ended: bool
+    def count(self, size: int) -> None:
+        """That many bytes have come from the source."""
 
-    def count(self, size: int) -> None: ...
+    def stalled(self) -> None:
+        """Some of them wait: the source is not read until `drained`."""
 
-    @property
-    def relay(self) -> Any: ...
+    def drained(self) -> None:
+        """Nothing waits any more: the source may be read again."""
 
 
 class Splice:
-    """One direction. ``held`` is the number of bytes in the pipe."""
+    """One direction. ``held`` is the number of bytes in its pipe.
 
-    __slots__ = ("_owner", "_read", "_size", "_source", "_target", "_write", "held")
+    :param pipes: where pipes come from
+    """
 
-    def __init__(self, source: EagerConnection, target: EagerConnection, owner: Mover, pipe: tuple[int, int]) -> None:
+    __slots__ = ("_owner", "_pipe", "_pipes", "_source", "_target", "held")
+
+    def __init__(self, source: EagerConnection, target: EagerConnection, owner: Mover, pipes: Pipes = PIPES) -> None:
         self._source = source
         self._target = target
         self._owner = owner
-        self._read, self._write = pipe
-        self._size = 65536
-        try:
-            self._size = fcntl.fcntl(self._write, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
-        except OSError:
-            pass  # the user's share of pipe memory is used up: a small pipe does it, too
+        self._pipes = pipes
+        self._pipe: Pipe | None = None
         self.held = 0
-
-    @classmethod
-    def between(cls, source: EagerConnection, target: EagerConnection, owner: Mover) -> Splice | None:
-        """Take over; None where the platform cannot, or no descriptors are left."""
-        if not AVAILABLE:
-            return None
-        try:
-            pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None
-        splice = cls(source, target, owner, pipe)
-        source.doRead = splice.read  # type: ignore[method-assign]
-        target.doWrite = splice.write  # type: ignore[method-assign]
-        return splice
+        source.doRead = self.read  # type: ignore[method-assign]
+        target.doWrite = self.write  # type: ignore[method-assign]
 
     def read(self) -> Any:
         """In place of the source's `doRead`."""
         if self.held:
-            return None  # what waits goes first; `write` lets the source be read again
+            return None  # what waits goes first; `drained` lets the source be read again
+        pipe = self._pipes.take() if not self._target.pending else None
+        if pipe is None:
+            return EagerConnection.doRead(self._source)
         try:
-            size = os.splice(self._source.fileno(), self._write, self._size, flags=_FLAGS)
+            size = os.splice(self._source.fileno(), pipe.write, pipe.size, flags=_FLAGS)
         except OSError as error:
+            self._pipes.give(pipe)
             return None if error.errno in (EAGAIN, EINTR) else main.CONNECTION_LOST
         if not size:
-            return main.CONNECTION_DONE
+            self._pipes.give(pipe)
+            return main.CONNECTION_LOST if self._source.broken else main.CONNECTION_DONE
+        self._pipe = pipe
         self.held = size
         self._owner.count(size)
-        if self._move() or self.held:
+        self._target.broken = self._move() is not None  # `write` meets it again, where it can be reported
+        if self.held:
             self._source.stopReading()
-            self._target.startWriting()  # `write` goes on, and meets an error where it can be reported
+            self._target.startWriting()
+            self._owner.stalled()
         return None
 
     def write(self) -> Any:
         """In place of the target's `doWrite`."""
-        if self.held:
-            lost = self._move()
-            if lost is not None:
-                return lost
-            if self.held:
-                return None
-            self._owner.count(0)  # progress, for time limits
-            if self._owner.ended:
-                self._owner.relay.splice_drained(self._owner)
-            elif self._source.connected and not self._source.disconnecting:
-                self._source.startReading()
-        return EagerConnection.doWrite(self._target)
+        if not self.held:
+            return EagerConnection.doWrite(self._target)
+        lost = self._move()
+        if lost is None and not self.held:
+            self._target.stopWriting()
+            self._owner.drained()
+        return lost
 
     def _move(self) -> Any:
         """Out of the pipe, as much as the target takes."""
+        pipe = self._pipe
+        assert pipe is not None
         try:
             while self.held:
-                self.held -= os.splice(self._read, self._target.fileno(), self.held, flags=_FLAGS)
+                self.held -= os.splice(pipe.read, self._target.fileno(), self.held, flags=_FLAGS)
         except OSError as error:
-            if error.errno not in (EAGAIN, EINTR):
-                return main.CONNECTION_LOST
+            return None if error.errno in (EAGAIN, EINTR) else main.CONNECTION_LOST
+        self._pipe = None
+        self._pipes.give(pipe)
         return None
 
     def close(self) -> None:
-        """Give the pipe back; what it holds is lost, as a reset loses it."""
-        if self._write >= 0:
-            os.close(self._read)
-            os.close(self._write)
-            self._read = self._write = -1
-            self.held = 0
-            self._source.__dict__.pop("doRead", None)
-            self._target.__dict__.pop("doWrite", None)
+        """Undo it; what the pipe holds is lost, as a reset loses it."""
+        self._source.__dict__.pop("doRead", None)
+        self._target.__dict__.pop("doWrite", None)
+        pipe, self._pipe, self.held = self._pipe, None, 0
+        if pipe is not None:
+            self._pipes.drop(pipe)

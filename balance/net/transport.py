@@ -6,7 +6,10 @@ and Twisted's own way for every other. It stays a full ITransport; nothing here 
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 from errno import EAGAIN, EINTR, EWOULDBLOCK
 from typing import Any, Final
 
@@ -28,11 +31,21 @@ class EagerConnection(tcp.Connection):
     """A connected stream socket. ``write`` sends at once when nothing is queued before it."""
 
     _read_size = READ_SIZE
+    #: A write has failed. The kernel tells that once only; after that, reading finds what looks like a good end.
+    broken = False
 
     @property
     def pending(self) -> int:
         """Bytes that were written and that the kernel has not taken yet."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    @property
+    def unacknowledged(self) -> int:
+        """Bytes that the kernel has taken and the peer's has not (SIOCOUTQ); 0 where that cannot be told."""
+        try:
+            return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         try:
@@ -42,7 +55,7 @@ class EagerConnection(tcp.Connection):
                 return None
             return main.CONNECTION_LOST
         if not data:
-            return main.CONNECTION_DONE
+            return main.CONNECTION_LOST if self.broken else main.CONNECTION_DONE
         if len(data) == READ_SIZE:
             self._read_size = BULK_READ_SIZE
         self.protocol.dataReceived(data)
@@ -54,8 +67,10 @@ class EagerConnection(tcp.Connection):
             return
         try:
             sent = self.socket.send(data)
-        except OSError:
-            sent = 0  # if it is more than "try later", doWrite meets it again, in a place where it can be reported
+        except OSError as error:
+            sent = 0
+            if error.args[0] not in _TRY_LATER:
+                self.broken = True  # doWrite meets it again, in a place where it can be reported
         if sent != len(data):
             self._queue_rest(data, sent)
 

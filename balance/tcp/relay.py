@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from balance.errors import BackendReset, BackendWriteTimeout, ClientGone, ClientTimeout, ExchangeError, IdleTimeout
 from balance.net.deadlines import Timed
-from balance.net.splice import Splice
+from balance.net.splice import AVAILABLE, Splice
 
 if TYPE_CHECKING:
     from balance.net.transport import EagerConnection
@@ -59,6 +59,18 @@ class Side:
         """That many bytes went from this side to the other."""
         raise NotImplementedError
 
+    def stalled(self) -> None:
+        """Some of them wait in a pipe."""
+        self.relay.paced()
+
+    def drained(self) -> None:
+        """What waited in the pipe has gone out."""
+        self.relay.paced()
+        if self.ended:
+            self.relay.side_ended(self)
+        elif self.transport is not None:
+            self.transport.startReading()
+
     # --- ends -------------------------------------------------------------------------------------------------
 
     def readConnectionLost(self) -> None:
@@ -68,7 +80,8 @@ class Side:
             self.relay.side_ended(self)
 
     def writeConnectionLost(self) -> None:
-        """Our half-close went out."""
+        """Our half-close went out, behind all that was queued."""
+        self.relay.paced()
 
     def connectionLost(self, reason: Failure) -> None:
         self.transport = None
@@ -84,14 +97,14 @@ class Side:
         other.paused = True
         if other.transport is not None and not other.ended:
             other.transport.stopReading()
-        self.relay.stalled(self)
+        self.relay.paced()
 
     def resumeProducing(self) -> None:
         other = self.other
         other.paused = False
         if other.transport is not None and not other.ended:
             other.transport.startReading()
-        self.relay.resumed()
+        self.relay.paced()
 
     def stopProducing(self) -> None:
         """The connection is lost; `connectionLost` follows."""
@@ -164,7 +177,7 @@ class Relay(Timed):
 
     __slots__ = (
         "_over",
-        "_pending_seen",
+        "_waiting_seen",
         "backend",
         "backend_side",
         "bulk",
@@ -193,7 +206,7 @@ class Relay(Timed):
         self.bytes_in = 0
         self.bytes_out = 0
         self._over = False
-        self._pending_seen = 0
+        self._waiting_seen = 0
         self.client_side: Side = client
         self.backend_side: Side = backend
         client.other, backend.other = backend, client
@@ -204,18 +217,14 @@ class Relay(Timed):
         self.deadlines.arm(self, self.limit)
         for side in (self.client_side, self.backend_side):
             if side.transport is not None:
+                side.transport.bufferSize = 0  # whatever waits stops the other side, and is under a time limit
                 side.transport.registerProducer(side, True)
 
     def is_bulk(self, side: Side) -> None:
         """A side fills its reads: let the kernel move its bytes, as soon as nothing of it is left here."""
         source, target = side.transport, side.other.transport
-        if side.splice is None and source is not None and target is not None and not target.pending:
-            side.splice = Splice.between(source, target, side)
-
-    def splice_drained(self, side: Side) -> None:
-        """What a splice held has gone out."""
-        if side.ended:
-            self.side_ended(side)
+        if side.splice is None and AVAILABLE and source is not None and target is not None and not target.pending:
+            side.splice = Splice(source, target, side)
 
     # --- ends -------------------------------------------------------------------------------------------------
 
@@ -225,9 +234,7 @@ class Relay(Timed):
         if other.transport is None:
             return
         other.transport.unregisterProducer()
-        self.limit = self.proxy.timeouts.write if other.pending else self.proxy.timeouts.read
-        self.deadlines.arm(self, self.limit)
-        self._pending_seen = other.pending
+        self.paced()
         if other.ended and not (other.splice is not None and other.splice.held):
             self._close()
         else:
@@ -274,23 +281,34 @@ class Relay(Timed):
 
     # --- time -------------------------------------------------------------------------------------------------
 
-    def stalled(self, side: Side) -> None:
-        """A side does not take what is sent to it."""
-        self.limit = self.proxy.timeouts.write
-        self._pending_seen = side.pending
+    def paced(self) -> None:
+        """Bytes have begun to wait, or do so no longer, or a side has ended: another limit may hold from now on."""
+        timeouts = self.proxy.timeouts
+        if self.client_side.pending or self.backend_side.pending:
+            self.limit = timeouts.write
+            self._waiting_seen = self._waiting()
+        elif self.client_side.ended or self.backend_side.ended:
+            self.limit = timeouts.read
+        else:
+            self.limit = timeouts.idle
         self.deadlines.arm(self, self.limit)
 
-    def resumed(self) -> None:
-        ended = self.client_side.ended or self.backend_side.ended
-        self.limit = self.proxy.timeouts.read if ended else self.proxy.timeouts.idle
-        self.deadlines.arm(self, self.limit)
+    def _waiting(self) -> int:
+        """Bytes that came from one side and that the other's machine has not taken: a slow one may take some for a
+        long time before the kernel wants more of us."""
+        return sum(
+            side.pending + side.transport.unacknowledged
+            for side in (self.client_side, self.backend_side)
+            if side.transport is not None
+        )
 
     def timed_out(self) -> None:
-        pending = self.client_side.pending + self.backend_side.pending
-        if pending and pending < self._pending_seen:
-            self._pending_seen = pending
-            self.deadlines.arm(self, self.limit)
-            return
+        if self.client_side.pending or self.backend_side.pending:
+            waiting, seen = self._waiting(), self._waiting_seen
+            if waiting < seen:
+                self._waiting_seen = waiting
+                self.deadlines.arm(self, self.limit)
+                return
         if self.client_side.pending:
             self.abort(ClientTimeout("the client takes nothing"))
         elif self.backend_side.pending:

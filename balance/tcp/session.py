@@ -17,10 +17,9 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from balance.codec.client_hello import ClientHello, parse_client_hello
+from balance.codec.client_hello import ClientHello, HelloReader
 from balance.codec.proxy_protocol import write_proxy_header
 from balance.errors import (
-    BackendError,
     ClientGone,
     ClientTimeout,
     ConnectTimeout,
@@ -63,6 +62,7 @@ class TcpSession(Timed):
         "_hello",
         "_over",
         "_paused",
+        "_reader",
         "_relay",
         "_waiting",
         "attempts",
@@ -107,6 +107,7 @@ class TcpSession(Timed):
         self.bytes_in = 0
         self.bytes_out = 0
         self._hello: ClientHello | None = None
+        self._reader: HelloReader | None = None
         self._early = b""
         self._ended = False
         self._paused = False
@@ -131,6 +132,7 @@ class TcpSession(Timed):
         proxy = self.proxy
         proxy.opened(self)
         if proxy.routes.asks:
+            self._reader = HelloReader()
             proxy.deadlines.arm(self, proxy.timeouts.head)
         else:
             self._choose_route(None)
@@ -165,12 +167,14 @@ class TcpSession(Timed):
     # --- 2, 3: what it asks for, and where that goes ----------------------------------------------------------
 
     def _read_hello(self) -> None:
+        assert self._reader is not None
         try:
-            hello = parse_client_hello(self._early)
+            hello = self._reader.read(self._early)
         except ExchangeError as error:
             self.fail(error)
             return
         if hello is not None:
+            self._reader = None
             self.proxy.deadlines.disarm(self)
             self._choose_route(hello)
 
@@ -232,7 +236,7 @@ class TcpSession(Timed):
         left = max(0.001, self.connecting_until - self.proxy.clock()) if self.proxy.timeouts.connect else 0.0
         self._dial = self.proxy.dialer.dial(backend.address, BackendSide, left, self._connected, self._dial_failed)
 
-    def _dial_failed(self, error: BackendError) -> None:
+    def _dial_failed(self, error: ExchangeError) -> None:
         """The next candidate at once, as long as there are candidates and time."""
         backend = self.backend
         assert backend is not None

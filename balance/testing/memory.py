@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from balance.errors import BackendError, ConnectRefused
+from balance.errors import ConnectRefused, ExchangeError
 from balance.model import Address
 
 
@@ -126,7 +126,7 @@ class MemoryDial:
         self._ok(peer.protocol)
         return peer
 
-    def refuse(self, error: BackendError | None = None) -> None:
+    def refuse(self, error: ExchangeError | None = None) -> None:
         """The connection fails, by default because nobody listens there."""
         self._failed(error or ConnectRefused())
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import ssl
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
 
-from balance.codec.client_hello import MAX_SIZE, ClientHello, parse_client_hello
+from balance.codec import client_hello
+from balance.codec.client_hello import MAX_SIZE, ClientHello, HelloReader, parse_client_hello
 from balance.errors import BadClientHello
 from balance.routing.sni import SniRule, SniTable
 
@@ -143,6 +145,39 @@ class Parsing(TestCase):
                 self.assertEqual(parse_client_hello(pieces), expected, size)
                 for cut in range(0, len(pieces), 13):
                     self.assertIsNone(parse_client_hello(pieces[:cut]))
+
+    def test_each_record_is_looked_at_once(self) -> None:
+        """A byte at a time, in records of a byte: the work grows with the bytes, not with their square."""
+        looked = 0
+
+        def check(head: bytes) -> None:
+            nonlocal looked
+            looked += 1
+            real_check(head)
+
+        real_check = client_hello._check_record_start
+        self.patch(client_hello, "_check_record_start", check)
+        data, expected = REAL[0]
+        pieces = records(data[5:], 1)
+        reader = HelloReader()
+        for size in range(len(pieces)):
+            self.assertIsNone(reader.read(pieces[:size]))
+        self.assertEqual(reader.read(pieces + b"more"), expected)
+        self.assertLess(looked, 1.2 * len(pieces))
+
+    @given(st.sampled_from(REAL), st.integers(1, 600), st.integers(0))
+    def test_any_records_in_any_pieces(self, case: tuple[bytes, ClientHello], most: int, seed: int) -> None:
+        rng = random.Random(seed)
+        message, whole = case[0][5:], b""
+        while message:
+            size = rng.randint(1, most)
+            whole += records(message[:size])
+            message = message[size:]
+        reader, have = HelloReader(), 0
+        while have < len(whole):
+            self.assertIsNone(reader.read(whole[:have]))
+            have += rng.randint(1, most)
+        self.assertEqual(reader.read(whole + b"\x17"), case[1])
 
     def test_hostile(self) -> None:
         for data in BAD:

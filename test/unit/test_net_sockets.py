@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import socket
+from errno import EADDRNOTAVAIL, ECONNREFUSED
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -13,11 +15,13 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from balance.errors import BackendError, ConnectRefused, ConnectTimeout, DnsFailure
+from balance.errors import ConnectRefused, ConnectTimeout, DnsFailure, ExchangeError, OutOfResources, Source
 from balance.model import Address
 from balance.net.deadlines import Deadlines
+from balance.net.descriptors import use_all_descriptors
 from balance.net.dial import Dialer
 from balance.net.listen import ListenError, listen
+from test.unit.support import no_descriptors
 
 reactor: Any = _reactor
 
@@ -97,7 +101,7 @@ class SocketTestCase(TestCase):
     def dial(self, address: Address, timeout: float = 5, dialer: Dialer | None = None) -> Deferred[Recorder]:
         outcome: Deferred[Recorder] = Deferred()
 
-        def failed(error: BackendError) -> None:
+        def failed(error: ExchangeError) -> None:
             outcome.errback(Failure(error))
 
         (dialer or self.dialer).dial(address, Recorder, timeout, outcome.callback, failed)
@@ -176,7 +180,8 @@ class TransportTests(SocketTestCase):
         await client.lost
 
     async def test_write_to_a_connection_that_was_reset(self) -> None:
-        """The error comes by connectionLost, later: never from within write."""
+        """The error comes by connectionLost, later: never from within write. The kernel reports it once only; the end
+        that reading finds afterwards must not be taken for a good one."""
         client, server = await self.pair()
         server.transport.abortConnection()  # type: ignore[union-attr]
         await server.lost
@@ -184,7 +189,7 @@ class TransportTests(SocketTestCase):
         transport.write(b"a")
         transport.write(b"b")
         self.assertEqual(client.events, [])
-        await client.lost
+        self.assertEqual(await client.lost, "ConnectionLost")
 
     async def test_addresses(self) -> None:
         client, server = await self.pair()
@@ -202,10 +207,10 @@ class DialTests(SocketTestCase):
         self.assertIsInstance(error, ConnectRefused)
         self.assertIn("refused", error.detail)
 
-    async def failure(self, address: Address, limit: float = 5, dialer: Dialer | None = None) -> BackendError:
+    async def failure(self, address: Address, limit: float = 5, dialer: Dialer | None = None) -> ExchangeError:
         try:
             await self.dial(address, limit, dialer)
-        except BackendError as error:
+        except ExchangeError as error:
             return error
         self.fail("connected")
         raise AssertionError
@@ -255,6 +260,30 @@ class DialTests(SocketTestCase):
 
         error = await self.failure(Address("x.invalid", 80), dialer=Dialer(reactor, self.deadlines, resolve=resolve))
         self.assertIsInstance(error, DnsFailure)
+
+    async def test_no_descriptors(self) -> None:
+        """No backend is to blame for that; but one that refused is, whatever else could not be tried."""
+        address = self.listen()
+        running: Deferred[None] = Deferred()
+        reactor.callWhenRunning(running.callback, None)
+        await running
+        with no_descriptors():
+            error = await self.failure(address)
+        self.assertIsInstance(error, OutOfResources)
+        self.assertIs(error.source, Source.BALANCE)
+        for numbers in ([ECONNREFUSED], [ECONNREFUSED, EADDRNOTAVAIL], [EADDRNOTAVAIL, ECONNREFUSED]):
+            outcome: list[ExchangeError] = []
+            dial = self.dialer.dial(address, Recorder, 5, self.fail, outcome.append)
+            for number in numbers:
+                dial._note(number)
+            dial._next()
+            self.assertIsInstance(outcome[0], ConnectRefused)
+
+    def test_all_descriptors_that_are_allowed(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard - 1, hard))
+        self.assertEqual(use_all_descriptors(), hard)
 
     async def test_timeout(self) -> None:
         with socket.socket() as full:

@@ -132,6 +132,8 @@ class Parsing(TestCase):
 
     def test_checksum(self) -> None:
         self.assertEqual(crc32c(b"123456789"), 0xE3069283)  # the check value of the CRC catalogue
+        with self.assertRaisesRegex(BadProxyHeader, "more than one"):  # each would be worked out
+            parse_proxy_header(v2(body=FOUR + (b"\x03\x00\x04" + bytes(4)) * 2))
 
     @given(
         st.binary(max_size=200), st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", SIGNATURE, SIGNATURE + b"\x21\x11"])

@@ -19,7 +19,7 @@ from balance.codec.forwarding import ForwardingRules
 from balance.codec.proxy_protocol import parse_proxy_header, write_proxy_header
 from balance.config import Timeouts
 from balance.config.values import network
-from balance.errors import ConnectTimeout
+from balance.errors import ConnectTimeout, OutOfResources
 from balance.model import Address
 from balance.net.deadlines import Deadlines
 from balance.observe.counters import ListenerCounters
@@ -38,6 +38,8 @@ class Wire:
 
     _numbers = itertools.count()
     disconnecting = False
+    #: Of what was sent, what the far end's machine has not taken yet.
+    unacknowledged = 0
 
     def __init__(self) -> None:
         self.number = next(self._numbers)
@@ -105,6 +107,8 @@ class Wire:
         if self.producer is not None and self.paused:
             self.paused = False
             self.producer.resumeProducing()
+        if self._half and not self.saw_end:
+            self.protocol.writeConnectionLost()
         if self._half or self._closing:
             self.saw_end = True
         if self._closing:
@@ -177,7 +181,7 @@ class TcpWorld:
             counters=self.counters,
             deadlines=self.deadlines,
             dialer=self.dialer,
-            timeouts=Timeouts(),
+            timeouts=options.pop("timeouts", Timeouts()),
             clock=self.clock.seconds,  # type: ignore[arg-type]
             send_proxy=send_proxy,
             bulk_size=1 << 60,
@@ -389,6 +393,67 @@ class Beginnings(TestCase):
         self.assertEqual(
             (client.gone, backend.gone, world.counters.errors["client_timeout"]), ("aborted", "aborted", 1)
         )
+
+    def limits(self, **options: Any) -> tuple[TcpWorld, Wire, Wire]:
+        world = TcpWorld(timeouts=Timeouts().model_copy(update={"write": 10.0, "read": 40.0, "idle": 100.0}), **options)
+        client = world.client()
+        return world, client, world.accept()
+
+    def test_which_limit_holds(self) -> None:
+        """It follows from what waits and who has ended, in whatever order that came about."""
+        world, client, backend = self.limits()
+        client.stall()
+        backend.stall()
+        backend.send(b"x" * 100)
+        client.send(b"x" * 100)
+        backend.unstall()  # the client still takes nothing
+        world.advance(12)
+        self.assertEqual((client.gone, world.counters.errors), ("aborted", {"client_timeout": 1}))
+
+        world, client, backend = self.limits()
+        backend.stall()
+        client.send(b"x" * 100)
+        client.end()
+        world.advance(8)
+        backend.unstall()  # now it has the question, and thinks
+        self.assertTrue(backend.saw_end)
+        world.advance(38)
+        backend.send(b"answer")
+        self.assertEqual(client.got, b"answer")
+        world.advance(42)
+        self.assertEqual((client.gone, world.counters.errors), ("closed", {"idle_timeout": 1}))
+
+        world, client, backend = self.limits()
+        backend.stall()
+        client.send(b"x" * 100)
+        backend.unstall()
+        world.advance(98)
+        self.assertEqual(client.gone, "")
+        world.advance(4)
+        self.assertEqual((client.gone, world.counters.errors), ("closed", {"idle_timeout": 1}))
+
+    def test_a_slow_client_is_not_one_that_takes_nothing(self) -> None:
+        """It takes what the kernel has long had, and the kernel wants nothing more of us for a while."""
+        world, client, backend = self.limits()
+        client.stall()
+        client.unacknowledged = 1000
+        backend.send(b"x" * 100)
+        for _ in range(9):
+            client.unacknowledged -= 100
+            world.advance(10)
+        self.assertEqual(client.gone, "")
+        world.advance(21)
+        self.assertEqual((client.gone, world.counters.errors), ("aborted", {"client_timeout": 1}))
+
+    def test_no_descriptors_is_no_fault_of_a_backend(self) -> None:
+        world = TcpWorld(2)
+        for _ in range(20):
+            client = world.client()
+            world.refuse(OutOfResources())
+            world.refuse(OutOfResources())
+            self.assertEqual(client.gone, "aborted")
+        self.assertEqual(world.counters.errors, {"out_of_resources": 20})
+        self.assertEqual([(b.state, b.failures, b.active) for b in world.backends], [("healthy", 0, 0)] * 2)
 
     def test_drain_and_kill(self) -> None:
         world = TcpWorld()
