@@ -41,7 +41,7 @@ from balance.errors import (
 )
 from balance.model import CHUNKED, HTTP10, HTTP11, Headers, RequestHead
 
-_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
+METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"))
 _VERSION: Final = re.compile(rb"HTTP/([0-9])\.([0-9])")
 #: uri-host [":" port]: an IP literal, or a reg-name whose bytes mean the same to everybody (RFC 3986, section 3.2).
 _AUTHORITY: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z._~!$&'()*+;=%-]{1,255})(?::([0-9]{0,5}))?")
@@ -62,8 +62,8 @@ def parse_request(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> RequestH
     except ValueError:
         raise BadRequest("a request line is: method, space, target, space, version") from None
     version = HTTP11 if protocol == b"HTTP/1.1" else _version(protocol)
-    if method not in _METHODS:
-        _check_method(method)
+    if method not in METHODS:
+        check_method(method)
     if len(target) > limits.uri:
         raise UriTooLong(f"the request target has more than {limits.uri} bytes")
     if not target or target.translate(None, TARGET_BYTES):
@@ -105,7 +105,7 @@ def parse_request(block: bytes, limits: HeadLimits = DEFAULT_LIMITS) -> RequestH
         if version == HTTP11:
             raise BadRequest("HTTP/1.1 requests need a Host field")
     elif host not in _KNOWN_HOSTS:
-        _check_authority(host)
+        check_authority(host)
     head.host = host or b""
     if target[0] != 0x2F:
         _other_target_form(head)
@@ -144,14 +144,24 @@ def _version(protocol: bytes) -> int:
     return HTTP11  # a higher minor version is processed as the highest we know (RFC 9110, section 2.5)
 
 
-def _check_method(method: bytes) -> None:
+def check_method(method: bytes) -> None:
+    """
+    :raises BadRequest: it is no token
+    :raises MethodRefused: CONNECT or TRACE
+    """
     if not method or method.translate(None, TOKEN_BYTES):
         raise BadRequest("invalid method")
     if method in (b"CONNECT", b"TRACE"):
         raise MethodRefused
 
 
-def _check_authority(host: bytes) -> None:
+def check_authority(host: bytes) -> None:
+    """Whether it is a host, with or without a port.
+
+    :raises BadRequest: it is not, or could be read in two ways
+    """
+    if host in _KNOWN_HOSTS:
+        return
     match = _AUTHORITY.fullmatch(host)
     if match is None or int(match[1] or 0) > 65535:
         raise BadRequest("invalid Host")
@@ -171,7 +181,7 @@ def _other_target_form(head: RequestHead) -> None:
     if not mark or scheme.lower() not in (b"http", b"https"):
         raise BadRequest("the request target is neither a path nor an absolute http URI")
     end = min(index for index in (rest.find(b"/"), rest.find(b"?"), len(rest)) if index >= 0)
-    _check_authority(rest[:end])
+    check_authority(rest[:end])
     head.host = rest[:end]  # it wins over the Host field (RFC 9112, section 3.2.2)
     path = rest[end:]
     if not path and head.method == b"OPTIONS":
