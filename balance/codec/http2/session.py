@@ -166,7 +166,7 @@ class Session(Protocol):
     # --- both -----------------------------------------------------------------------------------------------
 
     def send_data(self, stream_id: int, data: bytes, ended: bool) -> int:
-        """Send some of a body. What the peer's windows do not take waits here, and goes out by turns with other streams'.
+        """Send some of a body. What the peer's windows do not take waits here, and goes out in turn with others'.
 
         :returns: bytes of this stream that wait now. `StreamWritable` is reported when none does any more
         """
