@@ -37,6 +37,15 @@ class IBalancer(Interface):
         """
 
 
+class IExplainedBalancer(IBalancer):
+    """Optional: a balancer that can say why. Used by ``balance explain``, on a copy (`copy.deepcopy`) of the balancer
+    whose `pick` has just made the choice; a balancer that holds what cannot be copied defines ``__deepcopy__``.
+    """
+
+    def why(candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        """One short sentence for people, such as ``the fewest active requests: 2``."""
+
+
 class IBalancerFactory(Interface):
     """A plugin that adds an algorithm to the configuration. Found through twisted.plugin in `balance.plugins`."""
 
@@ -55,6 +64,9 @@ class IAffinity(Interface):
 
     def recall(head: Any, client_ip: str) -> str | None:
         """The name of the backend this client was bound to, or None."""
+
+    def peek(head: Any, client_ip: str) -> str | None:
+        """What `recall` would say, without any effect: for ``balance explain``."""
 
     def bind(head: Any, client_ip: str, backend_name: str) -> bytes | None:
         """Bind the client to a backend; a `Set-Cookie` value where the client has to remember it itself."""

@@ -6,7 +6,7 @@ is at its bound goes to the next one on the ring, so a hot key spreads only as f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final
 
@@ -45,11 +45,28 @@ class BoundedConsistentHash:
         if key:
             view = self._view
             view.look(candidates)
-            weights: int = sum([candidate.weight for candidate in candidates])
-            # This request counts too: then somebody is always below the bound, which is at least 1.
-            load = self._load_factor * (sum([candidate.active for candidate in candidates]) + 1)
+            bound = self._bound(candidates)
             for owner in view.ring.walk(key, view.alive):
-                share = owner.weight / weights if weights else 1 / len(candidates)
-                if owner.active < ceil(load * share):
+                if owner.active < bound(owner):
                     return owner
         return self._least.pick(candidates, key)
+
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        if not key:
+            return "the request has no key, so it goes to the least busy"
+        bound = self._bound(candidates)
+        owner = self._view.ring.owner(key)
+        if owner == chosen.name:
+            return (
+                f"it owns the key's place on the ring, with {chosen.active} of at most {bound(chosen)} active requests"
+            )
+        held = self._view.alive.get(owner or "")
+        state = "is not available" if held is None else f"is at its bound of {bound(held)} active requests"
+        return f"{owner} owns the key's place on the ring and {state}; this is the next one with room"
+
+    def _bound(self, candidates: Sequence[ICandidate]) -> Callable[[ICandidate], int]:
+        """How many active requests each may have before a key of its own goes elsewhere."""
+        weights: int = sum([candidate.weight for candidate in candidates])
+        # This request counts too: then somebody is always below the bound, which is at least 1.
+        load = self._load_factor * (sum([candidate.active for candidate in candidates]) + 1)
+        return lambda owner: ceil(load * (owner.weight / weights if weights else 1 / len(candidates)))

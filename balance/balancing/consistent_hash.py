@@ -39,3 +39,11 @@ class ConsistentHash:
         view = self._view
         view.look(candidates)
         return view.ring.first(key, view.alive) or self._turns.pick(candidates, key)
+
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        if not key:
+            return "the request has no key, so it takes its turn"
+        owner = self._view.ring.owner(key)
+        if owner == chosen.name:
+            return "it owns the key's place on the ring"
+        return f"{owner} owns the key's place on the ring and is not available; this is the next one on the ring"

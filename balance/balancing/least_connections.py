@@ -35,3 +35,8 @@ class LeastConnections:
         if equals == len(active):
             return self._turns.pick(candidates, key)
         return self._turns.pick([c for c, n in zip(candidates, active, strict=True) if n == least], key)
+
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        equals = [candidate.name for candidate in candidates if candidate.active == chosen.active]
+        turn = f"; {', '.join(equals)} have as many and take turns" if len(equals) > 1 else ""
+        return f"the fewest active requests: {chosen.active}{turn}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from copy import deepcopy
 from itertools import accumulate
 from random import Random
 
@@ -24,10 +25,11 @@ class RandomChoice:
     :param random: where chance comes from; seeded in tests
     """
 
-    __slots__ = ("_bounds", "_candidates", "_random", "_weights")
+    __slots__ = ("_bounds", "_candidates", "_generator", "_random", "_weights")
 
     def __init__(self, random: Random | None = None) -> None:
-        self._random = (random or Random()).random
+        self._generator = random or Random()
+        self._random = self._generator.random
         self._candidates: Sequence[ICandidate] | None = None
         self._weights: list[int] = []
         #: Running sums of the weights; a draw is a place among them.
@@ -50,6 +52,15 @@ class RandomChoice:
         second = self._draw_other(first, weight)
         other = candidates[second]
         return one if one.active * self._weights[second] <= other.active * weight else other
+
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        return f"the less busy of two drawn by weight ({chosen.active} active requests); the next draw is another one"
+
+    def __deepcopy__(self, memo: dict[int, object]) -> RandomChoice:
+        """With chance of its own: what a copy draws does not change what this one will."""
+        copy = RandomChoice(deepcopy(self._generator))
+        copy._candidates, copy._weights, copy._bounds = self._candidates, self._weights, self._bounds
+        return copy
 
     def _draw(self, total: int) -> int:
         return self._at(self._random() * total)

@@ -69,6 +69,15 @@ class Ring:
     def __len__(self) -> int:
         return len(self._points)
 
+    def owner(self, key: bytes) -> str | None:
+        """The name of the first owner after the key, whether it is available or not; None on an empty ring."""
+        if not self._owners:
+            return None
+        return self._owners[bisect_right(self._points, hash64(key)) - len(self._owners)]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Ring:
+        return self
+
 
 def _points(name: str, count: int) -> Iterator[int]:
     """That many points of a backend; each digest gives eight."""

@@ -38,6 +38,9 @@ class RoundRobin:
         self._next = index if index < len(candidates) else 0
         return chosen
 
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        return "its turn" if len(candidates) > 1 else "the only one"
+
     def _resume(self, candidates: Sequence[ICandidate]) -> None:
         """Find whose turn it is among other candidates than last time."""
         order = self._order

@@ -40,3 +40,9 @@ class WeightedLeastConnections:
         if equals == len(load):
             return self._turns.pick(candidates, key)
         return self._turns.pick([c for c, n in zip(candidates, load, strict=True) if n == least], key)
+
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        weights = dict(zip((candidate.name for candidate in candidates), effective_weights(candidates), strict=True))
+        return (
+            f"the fewest active requests for its weight: {chosen.active} by {weights[chosen.name]}; equals take turns"
+        )

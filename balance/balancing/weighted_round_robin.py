@@ -50,6 +50,10 @@ class WeightedRoundRobin:
         current[best] -= self._total
         return candidates[best]
 
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        total = sum(self._weights)
+        return f"its turn: {self._weights[list(candidates).index(chosen)]} of {total} turns are its share"
+
     def _save(self) -> None:
         for candidate, current in zip(self._candidates, self._current, strict=True):
             self._saved[candidate.name] = current

@@ -14,6 +14,7 @@ from balance.model import Headers, RequestHead
 
 if TYPE_CHECKING:
     from balance.interfaces import IAffinity
+    from balance.pool.backend import Backend
     from balance.pool.pool import Pool
 
 KeySource = Callable[[RequestHead, str], bytes]
@@ -33,6 +34,14 @@ class HeaderEdits:
 
     def __bool__(self) -> bool:
         return bool(self._set or self._add or self._remove)
+
+    def listed(self) -> list[tuple[str, str, str]]:
+        """Every edit for people, in the order they are made: (``remove``, ``set`` or ``add``; name; value)."""
+        removed = [("remove", name.decode("latin-1"), "") for name in self._remove]
+        given = [("set", name, value) for name, value in self._set] + [
+            ("add", name, value) for name, value in self._add
+        ]
+        return removed + [(what, name.decode("latin-1"), value.decode("latin-1")) for what, name, value in given]
 
     def apply(self, headers: Headers) -> None:
         for name in self._remove:
@@ -93,6 +102,10 @@ class HttpRoute:
         self.max_body = max_body
         self.plain = not (self.request_edits or max_body or underscore_headers != "pass")
         self.requests = 0
+
+    def authority(self, request: RequestHead, backend: Backend) -> bytes:
+        """The Host field that the backend is sent. (`Exchange.connected` has it inline; a test holds them together.)"""
+        return backend.authority if self.host_is_backend else self.host or request.host or backend.authority
 
     def admit(self, request: RequestHead) -> None:
         """Check and edit a request; only called where the route is not `plain`.

@@ -129,6 +129,11 @@ class StickyTable:
         self._bound[key] = (entry[0], now + self._ttl)
         return entry[0]
 
+    def peek(self, head: Any, client_ip: str) -> str | None:
+        """What `recall` would say; the client is not remembered any longer for it."""
+        name, until = self._bound.get(self._source(head, client_ip), (None, 0.0))
+        return name if until > self._now() else None
+
     def bind(self, head: Any, client_ip: str, backend_name: str) -> bytes | None:
         """Always None: the client has nothing to remember."""
         key = self._source(head, client_ip)
@@ -190,6 +195,8 @@ class StickyCookie:
     def recall(self, head: Any, client_ip: str) -> str | None:
         value = cookie_value(head.headers, self._name)
         return None if value is None else self._names.get(value)
+
+    peek = recall  # nothing is kept here
 
     def bind(self, head: Any, client_ip: str, backend_name: str) -> bytes | None:
         return self._cookies.get(backend_name)

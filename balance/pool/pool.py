@@ -71,10 +71,14 @@ class Pool:
         :param key: the hash key of the request, for balancers that want one
         :param tried: backends that this request has failed on
         """
-        candidates = self.available
-        if tried:
-            candidates = _first_choice([b for b in self.members if b.active < b.limit and b not in tried])
+        candidates = self.candidates(tried) if tried else self.available
         return self._pick(candidates, key) if candidates else None
+
+    def candidates(self, tried: Collection[Backend] = ()) -> tuple[Backend, ...]:
+        """Whom the balancer may choose from; empty when nobody is available that was not tried."""
+        if not tried:
+            return self.available
+        return _first_choice([b for b in self.members if b.active < b.limit and b not in tried])
 
     def find(self, name: str) -> Backend | None:
         """The backend of that name, if it is available. One of weight 0 too: it keeps the clients it has."""
