@@ -24,7 +24,9 @@ from twisted.logger import Logger
 
 from balance import signals
 from balance.assembly import Assembly, assemble_all
+from balance.config import Config, made
 from balance.demo import DemoBackends
+from balance.explain.live import ask
 from balance.net.deadlines import Deadlines
 from balance.net.descriptors import use_all_descriptors
 from balance.net.dial import Dialer
@@ -35,11 +37,12 @@ from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
+from balance.registry import balancer_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Sequence
+    from collections.abc import Collection, Generator, Mapping, Sequence
 
-    from balance.config import Config, Metrics
+    from balance.config import Metrics
 
 #: Seconds between looks at passive health, and between flushes of the access log.
 HOUSEKEEPING = 1.0
@@ -119,12 +122,13 @@ class Housekeeping(Service):
 
 
 class MetricsService(Service):
-    """Serves statistics: Prometheus' format at `metrics.path`, JSON at /status."""
+    """Serves statistics: Prometheus' format at `metrics.path`, JSON at /status; and answers at /explain."""
 
-    def __init__(self, reactor: Any, metrics: Metrics, views: Views) -> None:
+    def __init__(self, reactor: Any, metrics: Metrics, views: Views, assemblies: Sequence[Assembly] = ()) -> None:
         self._reactor = reactor
         self._metrics = metrics
         self._views = views
+        self._assemblies = assemblies
         self._port: IListeningPort | None = None
 
     def startService(self) -> None:
@@ -138,7 +142,12 @@ class MetricsService(Service):
         if self._port is not None:
             return
         metrics, views = self._metrics, self._views
-        site = metrics_site(metrics.path, lambda: exposition(views), lambda: status(views))
+        site = metrics_site(
+            metrics.path,
+            lambda: exposition(views),
+            lambda: status(views),
+            lambda query: ask(self._assemblies, query),
+        )
         try:
             self._port = self._reactor.listenTCP(metrics.listen.port, site, interface=metrics.listen.host)
         except CannotListenError as error:
@@ -177,7 +186,7 @@ class BalanceService(MultiService):
             DemoBackends(config.demo_backends, reactor).setServiceParent(self)
         views = _views(self.assemblies)
         if config.metrics.enabled:
-            MetricsService(reactor, config.metrics, views).setServiceParent(self)
+            MetricsService(reactor, config.metrics, views, self.assemblies).setServiceParent(self)
         backends = [backend for assembly in self.assemblies for backend in assembly.backends]
         self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log)
         self._housekeeping.setServiceParent(self)
@@ -230,14 +239,21 @@ def _views(assemblies: Sequence[Assembly]) -> Views:
     return Views([assembly.proxy for assembly in assemblies], backends, pools, idle)
 
 
-def make_service(config: Config, reactor: Any = None) -> BalanceService:
+def make_service(config: Config | Mapping[str, Any] | str, reactor: Any = None) -> BalanceService:
     """The service for a configuration; nothing is bound before it is started.
 
+    :param config: as read from a file, or made in Python: see `balance.config.made`
     :param reactor: the one to run on; the global one by default
+    :raises ConfigError: something is wrong with the configuration
     :raises PluginError: an algorithm's plugin is missing or broken
     """
+    checked = made(config, algorithms=balancer_names())
     if reactor is None:
         from twisted.internet import reactor as default
 
         reactor = default
-    return BalanceService(config, reactor)
+    return BalanceService(checked, reactor)
+
+
+#: `make_service` by the name that Twisted's application code calls such a thing.
+makeService = make_service

@@ -64,8 +64,9 @@ def _routes(document: Document, routes: list[Any], path: Path, known: list[str])
 
 def _metrics(document: Document) -> Iterator[Problem]:
     metrics = document.data.get("metrics")
-    if isinstance(metrics, dict) and metrics.get("path") == "/status":
-        yield document.problem(("metrics", "path"), "found '/status'; that is where JSON is served: take another path")
+    path = metrics.get("path") if isinstance(metrics, dict) else None
+    if path in ("/status", "/explain"):
+        yield document.problem(("metrics", "path"), f"found {path!r}; that is taken already: take another path")
 
 
 def notices(document: Document, data: dict[str, Any] | None = None, path: Path = ()) -> tuple[str, ...]:

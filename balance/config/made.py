@@ -49,14 +49,14 @@ class _Mapping(Document):
 
 
 def _complete(config: Config) -> Config:
-    """Names are checked here: of each value, its section has made sure."""
-    if config.demo_backends:
-        demos = tuple(
-            BackendConfig(name=f"demo-{port}", address=Address("127.0.0.1", port)) for port in config.demo_backends
-        )
-        config = config.model_copy(
-            update={"backends": (*config.backends, *demos), "demo_backends": config.demo_backends}
-        )
+    """Names are checked here: of each value, its section has made sure. One that is complete stays as it is."""
+    known = {backend.name for backend in config.backends}
+    demos = tuple(
+        BackendConfig(name=f"demo-{port}", address=Address("127.0.0.1", port))
+        for port in config.demo_backends
+        if f"demo-{port}" not in known
+    )
+    config = config.model_copy(update={"backends": (*config.backends, *demos)}) if demos else config
     document = _Mapping(_written(config))
     problems = list(check(document))
     for path, listener in listeners_of(document):
@@ -67,20 +67,25 @@ def _complete(config: Config) -> Config:
     return inherited(config)
 
 
-def _written(value: Any) -> Any:
-    """A section as the mapping it would be in a file: only what was said."""
-    if isinstance(value, Section):
-        return {
-            name: _written(getattr(value, name)) for name in type(value).model_fields if name in value.model_fields_set
-        }
-    return value
+def _written(config: Config) -> dict[str, Any]:
+    """The mapping it would be in a file: only what was said, and not what listeners took from the top."""
+    data = _said(config)
+    data["listeners"] = [
+        {key: value for key, value in _said(listener).items() if value is not getattr(config, key, None)}
+        for listener in config.listeners
+    ]
+    return data
+
+
+def _said(section: Section) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Section):
+        value = _said(value)
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, Section):
-        return _plain(_written(value))
     if isinstance(value, list | tuple) and not isinstance(value, Address):
         return [_plain(each) for each in value]
     return deepcopy(value)

@@ -314,7 +314,9 @@ class Metrics(Section):
         default=Address("", 9090), description="Address: `:port`, `host:port`.", examples=[":9090"]
     )
     path: PathPrefix = Field(
-        default="/metrics", min_length=2, description="Path of Prometheus' format; JSON is at `/status`."
+        default="/metrics",
+        min_length=2,
+        description="Path of Prometheus' format; JSON is at `/status`, and `/explain` answers questions.",
     )
 
 

@@ -6,7 +6,7 @@ empty or None.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 
@@ -137,3 +137,33 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+    @classmethod
+    def of_dict(cls, data: dict[str, Any]) -> Explanation:
+        """Back from JSON. What is missing or new there is passed over: the other side may be of another version."""
+        kinds: dict[str, Any] = {"affinity": Affinity, "pool": PoolState, "choice": Choice, "refusal": Refusal}
+        many: dict[str, Any] = {
+            "routes": RouteTried,
+            "candidates": Candidate,
+            "changes": FieldChange,
+            "response_edits": FieldChange,
+            "retries": RetryCase,
+        }
+        values: dict[str, Any] = {"request": {}, "listener": {}}
+        for field in fields(cls):
+            value = data.get(field.name)
+            if value is None:
+                continue
+            if field.name in many:
+                value = tuple(_one(many[field.name], each) for each in value)
+            elif field.name in kinds:
+                value = _one(kinds[field.name], value)
+            elif isinstance(value, list):
+                value = tuple(value)
+            values[field.name] = value
+        return cls(**values)
+
+
+def _one(kind: Any, data: dict[str, Any]) -> Any:
+    known = {field.name for field in fields(kind)}
+    return kind(**{key: tuple(each) if isinstance(each, list) else each for key, each in data.items() if key in known})

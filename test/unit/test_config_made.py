@@ -98,6 +98,17 @@ class Made(TestCase):
         self.assertEqual((web.load_balancer.algorithm, web.backends[0].name), ("random", "a"))
         self.assertEqual(db.timeouts.idle, 3600.0)
 
+    def test_what_is_complete_stays_as_it_is(self) -> None:
+        for text in (
+            TEXT,
+            "demo_backends: [9001]\n",
+            "backends: [{name: a, address: 'h:1'}]\nhttp: {via: true}\ntimeouts: {read: 1s}\nlisteners:\n"
+            "  - {name: web, listen: ':80'}\n  - {name: db, mode: tcp, listen: ':81', "
+            "backends: [{name: c, address: 'h:3'}]}\n",
+        ):
+            config = loads(text)
+            self.assertEqual(made(config), config)
+
     def test_demo_backends_become_backends(self) -> None:
         self.assertEqual(
             [b.name for b in made(Config(demo_backends=(9001, 9002))).backends], ["demo-9001", "demo-9002"]

@@ -251,6 +251,15 @@ class Backends(SynchronousTestCase):
         self.assertEqual({app.get("/").text for _ in range(4)}, {"a\n", "b\n"})
         self.assertEqual([state for _, _, state in app.health], ["ejected", "probing", "healthy"])
 
+    def test_who_is_silent_is_not_idle(self) -> None:
+        app = Application(ONE)
+        app.backends["a"].then(Silence())
+        call = app.start("GET", "/")
+        app.backends["a"].down()
+        app.advance(1)
+        self.assertFalse(call.done)
+        self.assertEqual(app.backends["a"].connections, 1)
+
     def test_a_function_decides(self) -> None:
         app = Application(ONE)
 

@@ -1,0 +1,125 @@
+"""The `balance` command, as typed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from balance.cli import main
+
+CONFIG = """
+listen: ":8080"
+backends: [{name: a, address: "10.0.0.1:80"}, {name: b, address: "10.0.0.2:80"}]
+http: {routes: [{name: shop, host: shop.example, backends: [a, b]}]}
+"""
+
+
+class Commands(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = self.mktemp()
+        Path(self.path).write_text(CONFIG, encoding="utf-8")
+
+    def run_it(self, *arguments: str) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = main(arguments)
+            except SystemExit as end:
+                status = int(end.code or 0)
+        return status, out.getvalue(), err.getvalue()
+
+    def test_help_of_everything(self) -> None:
+        status, text, _ = self.run_it("--help")
+        self.assertEqual(status, 0)
+        for command in ("check", "run", "explain", "plugins", "exit status:"):
+            self.assertIn(command, text)
+        for command in ("check", "run", "explain", "plugins"):
+            status, text, _ = self.run_it(command, "--help")
+            self.assertEqual((status, text.startswith(f"usage: balance {command}")), (0, True))
+
+    def test_wrong_use(self) -> None:
+        for arguments in ((), ("frobnicate",), ("check", "--nonsense"), ("explain",)):
+            status, out, err = self.run_it(*arguments)
+            self.assertEqual((status, out), (2, ""))
+            self.assertIn("usage: balance", err)
+
+    def test_check(self) -> None:
+        status, out, _ = self.run_it("check", "--config", self.path)
+        self.assertEqual(status, 0)
+        self.assertIn("1. shop: host shop.example", out)
+        Path(self.path).write_text("backends: []\nlissten: 1\n", encoding="utf-8")
+        status, out, err = self.run_it("check", "-c", self.path)
+        self.assertEqual((status, out), (1, ""))
+        self.assertIn(f"{self.path}:2:1: lissten: unknown key", err)
+        self.assertEqual(self.run_it("check", "-c", "/nowhere/x.yaml")[0], 1)
+
+    def test_explain(self) -> None:
+        status, out, _ = self.run_it(
+            "explain",
+            "-c",
+            self.path,
+            "-X",
+            "POST",
+            "http://shop.example/x",
+            "-H",
+            "X-A: b",
+            "--client",
+            "198.51.100.7",
+        )
+        self.assertEqual(status, 0)
+        self.assertIn("POST http://shop.example/x", out)
+        self.assertIn("    X-A: b\n  + X-Forwarded-For: 198.51.100.7\n", out)
+
+    def test_explain_for_programs(self) -> None:
+        status, out, _ = self.run_it("explain", "-c", self.path, "--json", "http://shop.example/", "--down", "a")
+        answer = json.loads(out)
+        self.assertEqual((status, answer["route"], answer["choice"]["backend"]), (0, "shop", "b"))
+
+    def test_explain_says_no(self) -> None:
+        status, out, _ = self.run_it("explain", "-c", self.path, "http://other.example/")
+        self.assertEqual(status, 3)
+        self.assertIn("answered 404 no_route", out)
+
+    def test_explain_cannot_be_asked(self) -> None:
+        for arguments, words in (
+            (("ftp://x/",), "neither a path nor a URL"),
+            (("/", "-H", "nonsense"), "'nonsense' is not a header field"),
+            (("/", "--down", "c"), "there is no backend 'c'"),
+            (("/", "--listener", "x"), "there is no listener 'x'"),
+            (("/", "--ask", "ftp://x"), "no http URL"),
+            (("/", "--ask", "127.0.0.1:1"), "http://127.0.0.1:1 cannot be asked: "),
+            (("/", "--ask", "127.0.0.1:1", "--down", "a"), "--down is for a configuration"),
+        ):
+            status, out, err = self.run_it("explain", "-c", self.path, *arguments)
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn(words, err)
+            self.assertTrue(err.startswith("balance: "))
+
+    def test_plugins(self) -> None:
+        status, out, _ = self.run_it("plugins")
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"\nround-robin +balancer +balance\.plugins\.builtin\.Builtin +balance \d")
+        status, out, _ = self.run_it("plugins", "--json")
+        row = next(row for row in json.loads(out)["plugins"] if row["name"] == "random")
+        self.assertEqual((row["kind"], row["module"]), ("balancer", "balance.plugins.builtin.Builtin"))
+
+    def test_a_broken_plugin_is_told(self) -> None:
+        import balance.plugins
+
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "broken_for_a_test.py").write_text("import no_such_thing\n", encoding="utf-8")
+        balance.plugins.__path__.append(str(folder))
+        self.addCleanup(balance.plugins.__path__.remove, str(folder))
+        self.addCleanup(sys.modules.pop, "balance.plugins.broken_for_a_test", None)
+        status, out, _ = self.run_it("plugins")
+        self.flushLoggedErrors(ModuleNotFoundError)
+        self.assertEqual(status, 1)
+        self.assertIn("broken: balance.plugins.broken_for_a_test", out)
+        self.assertIn("ModuleNotFoundError: No module named 'no_such_thing'", out)
+        self.assertIn("round-robin", out)
