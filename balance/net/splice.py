@@ -21,6 +21,8 @@ from balance.net.transport import EagerConnection
 PIPE_SIZE: Final = 1024 * 1024
 #: A pipe that holds less than a read does is not worth it. (Pipes beyond a user's share of pipe memory are tiny.)
 _SMALLEST: Final = 64 * 1024
+#: Fewer bytes than that are read and written as usual.
+WORTHWHILE: Final = 64 * 1024
 _FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 AVAILABLE: Final = hasattr(os, "splice")
 
@@ -97,6 +99,10 @@ PIPES: Final = Pipes()
 class Mover(Protocol):
     """Whose bytes are moved."""
 
+    @property
+    def room(self) -> int:
+        """How many of the bytes to come nobody has to look at."""
+
     def count(self, size: int) -> None:
         """That many bytes have come from the source."""
 
@@ -129,11 +135,12 @@ class Splice:
         """In place of the source's `doRead`."""
         if self.held:
             return None  # what waits goes first; `drained` lets the source be read again
-        pipe = self._pipes.take() if not self._target.pending else None
+        room = self._owner.room
+        pipe = self._pipes.take() if room >= WORTHWHILE and not self._target.pending else None
         if pipe is None:
             return EagerConnection.doRead(self._source)
         try:
-            size = os.splice(self._source.fileno(), pipe.write, pipe.size, flags=_FLAGS)
+            size = os.splice(self._source.fileno(), pipe.write, min(room, pipe.size), flags=_FLAGS)
         except OSError as error:
             self._pipes.give(pipe)
             return None if error.errno in (EAGAIN, EINTR) else main.CONNECTION_LOST

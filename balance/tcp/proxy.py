@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from balance.errors import ExchangeError, Source
 from balance.net.preface import ProxyPreface
+from balance.net.relay import BULK_SIZE, RelayTimes
 from balance.tcp.session import TcpSession
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from balance.pool.backend import Backend
     from balance.routing.sni import SniTable
     from balance.tcp.route import TcpRoute
-
-#: Bytes in one read from which on a connection counts as a bulk transfer. See doc/performance.md.
-BULK_SIZE: Final = 64 * 1024
 
 #: Extensions of a PROXY header that say something about that very header: checksum and padding.
 _OF_ONE_HOP: Final = (0x03, 0x04)
@@ -71,6 +69,7 @@ class TCPProxyFactory(ServerFactory):
         self.deadlines = deadlines
         self.dialer = dialer
         self.timeouts = timeouts
+        self.times = RelayTimes(timeouts.idle, timeouts.read, timeouts.write)
         self.clock = clock
         self.access_log = access_log
         self.accept_proxy = accept_proxy

@@ -2,7 +2,7 @@
 
 Rule of this file: this is the only place where the decisions meet, as `balance.http.exchange` is at layer 7: which
 route,
-which backend, another one when it does not answer, and what is noted when all is over. `balance.tcp.relay` moves the
+which backend, another one when it does not answer, and what is noted when all is over. `balance.net.relay` moves the
 bytes.
 
     accepted -> (ClientHello) -> route -> affinity/balancer -> lease -> connection -> relay -> accounts
@@ -31,7 +31,7 @@ from balance.errors import (
     Stopping,
 )
 from balance.net.deadlines import Timed
-from balance.tcp.relay import BackendSide, ClientSide, Relay, adopt
+from balance.net.relay import BackendSide, ClientSide, Relay, adopt
 
 if TYPE_CHECKING:
     from balance.net.dial import Dial
@@ -267,7 +267,16 @@ class TcpSession(Timed):
         if route.affinity is not None:
             route.affinity.bind(None, self.client_ip, backend.name)
         client_side = ClientSide()
-        relay = self._relay = Relay(proxy, self, client_side, backend_side)
+        relay = self._relay = Relay(
+            self,
+            client_side,
+            backend_side,
+            backend=backend,
+            counters=proxy.counters,
+            deadlines=proxy.deadlines,
+            times=proxy.times,
+            bulk=proxy.bulk_size,
+        )
         adopt(transport, client_side)
         self._greet(backend_side, backend)
         early, self._early = self._early, b""

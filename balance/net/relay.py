@@ -1,14 +1,15 @@
 """Two connections, and the bytes between them.
 
 Rule of this file: what one side sends, the other is sent, in order, and so are its end (half-close) and its reset. A
-side that takes no more stops the other from being read. Nothing here chooses or dials; `balance.tcp.session` did that.
+side that takes no more stops the other from being read. Nothing here chooses or dials: `balance.tcp.session` and
+`balance.http.exchange` did that. Whoever has to know what the bytes mean derives from these (`balance.websocket.tunnel`).
 
     each side:  open --EOF--> ended;  both ended, or either reset or out of time: over
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -20,9 +21,29 @@ from balance.net.deadlines import Timed
 from balance.net.splice import AVAILABLE, Splice
 
 if TYPE_CHECKING:
+    from balance.net.deadlines import Deadlines
     from balance.net.transport import EagerConnection
-    from balance.tcp.proxy import TCPProxyFactory
-    from balance.tcp.session import TcpSession
+    from balance.observe.counters import ListenerCounters
+    from balance.pool.backend import Backend
+
+#: Bytes in one read from which on a connection counts as a bulk transfer. See doc/performance.md.
+BULK_SIZE: Final = 64 * 1024
+_ANY_NUMBER: Final = 1 << 62
+
+
+class RelayTimes(NamedTuple):
+    """Time limits of a relay, in seconds; 0 is no limit. See `Relay`."""
+
+    idle: float
+    read: float
+    write: float
+
+
+class RelayOwner(Protocol):
+    """Who is told when it is over."""
+
+    def finished(self, error: ExchangeError | None, bytes_in: int, bytes_out: int) -> None:
+        """Called once. Bytes are those from the client and those to it; no error is a good end."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -70,6 +91,11 @@ class Side:
             self.relay.side_ended(self)
         elif self.transport is not None:
             self.transport.startReading()
+
+    @property
+    def room(self) -> int:
+        """How many of the bytes to come nobody has to look at."""
+        return _ANY_NUMBER
 
     # --- ends -------------------------------------------------------------------------------------------------
 
@@ -171,8 +197,12 @@ class BackendSide(Side):
 class Relay(Timed):
     """A client and a backend that have found each other.
 
-    It has one time limit: ``timeouts.idle`` for silence on both sides; ``timeouts.write`` while a side does not take
-    what is sent to it; ``timeouts.read`` once one side has ended, for the rest of the other. All by progress.
+    It has one time limit: ``times.idle`` for silence on both sides; ``times.write`` while a side does not take what is
+    sent to it; ``times.read`` once one side has ended, for the rest of the other. All by progress.
+
+    :param owner: hears of the end
+    :param counters: of the listener
+    :param bulk: a read of that many bytes or more is a sign of a bulk transfer
     """
 
     __slots__ = (
@@ -187,30 +217,39 @@ class Relay(Timed):
         "counters",
         "deadlines",
         "limit",
-        "proxy",
-        "session",
+        "owner",
+        "times",
     )
 
-    def __init__(self, proxy: TCPProxyFactory, session: TcpSession, client: ClientSide, backend: BackendSide) -> None:
+    def __init__(
+        self,
+        owner: RelayOwner,
+        client: Side,
+        backend_side: Side,
+        *,
+        backend: Backend,
+        counters: ListenerCounters,
+        deadlines: Deadlines,
+        times: RelayTimes,
+        bulk: int = BULK_SIZE,
+    ) -> None:
         super().__init__()
-        assert session.backend is not None
-        self.proxy = proxy
-        self.session = session
-        self.backend = session.backend
-        self.counters = proxy.counters
-        self.deadlines = proxy.deadlines
-        self.limit = proxy.timeouts.idle
-        #: A read of that many bytes or more is a sign of a bulk transfer.
-        self.bulk = proxy.bulk_size
+        self.owner = owner
+        self.backend = backend
+        self.counters = counters
+        self.deadlines = deadlines
+        self.times = times
+        self.limit = times.idle
+        self.bulk = bulk
         #: Bytes from the client, and to it.
         self.bytes_in = 0
         self.bytes_out = 0
         self._over = False
         self._waiting_seen = 0
         self.client_side: Side = client
-        self.backend_side: Side = backend
-        client.other, backend.other = backend, client
-        client.relay = backend.relay = self
+        self.backend_side: Side = backend_side
+        client.other, backend_side.other = backend_side, client
+        client.relay = backend_side.relay = self
 
     def start(self) -> None:
         """Both are connected; the client's transport is already the client side's."""
@@ -223,7 +262,9 @@ class Relay(Timed):
     def is_bulk(self, side: Side) -> None:
         """A side fills its reads: let the kernel move its bytes, as soon as nothing of it is left here."""
         source, target = side.transport, side.other.transport
-        if side.splice is None and AVAILABLE and source is not None and target is not None and not target.pending:
+        if side.splice is not None or source is None or target is None or target.pending:
+            return
+        if AVAILABLE and source.spliceable and target.spliceable:
             side.splice = Splice(source, target, side)
 
     # --- ends -------------------------------------------------------------------------------------------------
@@ -277,20 +318,20 @@ class Relay(Timed):
         if not self._over:
             self._over = True
             self.deadlines.forget(self)
-            self.session.finished(error, self.bytes_in, self.bytes_out)
+            self.owner.finished(error, self.bytes_in, self.bytes_out)
 
     # --- time -------------------------------------------------------------------------------------------------
 
     def paced(self) -> None:
         """Bytes have begun to wait, or do so no longer, or a side has ended: another limit may hold from now on."""
-        timeouts = self.proxy.timeouts
+        times = self.times
         if self.client_side.pending or self.backend_side.pending:
-            self.limit = timeouts.write
+            self.limit = times.write
             self._waiting_seen = self._waiting()
         elif self.client_side.ended or self.backend_side.ended:
-            self.limit = timeouts.read
+            self.limit = times.read
         else:
-            self.limit = timeouts.idle
+            self.limit = times.idle
         self.deadlines.arm(self, self.limit)
 
     def _waiting(self) -> int:
