@@ -132,6 +132,29 @@ class RequestDenied(ClientError):
     proxy_status = "http_request_denied"
 
 
+class OriginRefused(RequestDenied):
+    """A WebSocket handshake from an origin that the route does not allow."""
+
+    reason = "origin_refused"
+
+
+class UpgradeRefused(ClientError):
+    """WebSocket is switched off here; ask again without the upgrade."""
+
+    status = 426
+    reason = "upgrade_refused"
+    proxy_status = "http_upgrade_failed"
+    #: What the Upgrade field of the answer says (RFC 9110, section 15.5.22).
+    upgrade: ClassVar[bytes] = b"HTTP/1.1"
+
+
+class WrongWebSocketVersion(UpgradeRefused):
+    """The only version of WebSocket spoken here is 13."""
+
+    reason = "websocket_version"
+    upgrade = b"websocket"
+
+
 class CodingNotImplemented(ClientError):
     """The request has a transfer coding that Balance does not know."""
 
@@ -197,7 +220,7 @@ class Stopping(ExchangeError):
 
 
 class IdleTimeout(ExchangeError):
-    """Nothing was sent on either side for timeouts.idle (layer 4)."""
+    """Nothing was sent on either side for timeouts.idle (layer 4) or websocket.idle_timeout."""
 
     source = Source.CLIENT
     reason = "idle_timeout"
@@ -301,3 +324,10 @@ class BackendWriteTimeout(BackendError):
     status = 504
     reason = "backend_write_timeout"
     proxy_status = "connection_write_timeout"
+
+
+class TunnelLost(BackendError):
+    """The backend's connection ended in an open WebSocket tunnel, without a Close frame."""
+
+    reason = "tunnel_lost"
+    proxy_status = "connection_terminated"

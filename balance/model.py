@@ -156,7 +156,7 @@ class RequestHead:
         self.expect_continue = False
         #: ``TE: trailers`` was sent (RFC 9110, section 10.1.4); gRPC backends insist on it.
         self.te_trailers = False
-        #: The Upgrade field, when Connection names it.
+        #: ``b"websocket"`` when that is wished for, by Upgrade or by an extended CONNECT; empty for everything else.
         self.upgrade = b""
         #: A field of the X-Forwarded-* kind is among ``headers``: the forwarding rules have work to do.
         self.has_forwarded = False

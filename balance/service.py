@@ -56,6 +56,7 @@ class ListenerService(Service):
         self._assembly = assembly
         #: Open ports, while the service runs; the first tells the port number.
         self.ports: list[Any] = []
+        self._limit: Any = None
 
     def privilegedStartService(self) -> None:
         """Bind, so that ports below 1024 are bound before privileges are shed.
@@ -76,12 +77,16 @@ class ListenerService(Service):
         yield gatherResults([maybeDeferred(port.stopListening) for port in ports])
         for connections in self._assembly.connections.values():
             connections.closing = True
-        limit = self._reactor.callLater(self._assembly.config.timeouts.drain, self.insist)
+        self._limit = self._reactor.callLater(self._assembly.config.timeouts.drain, self._hurry)
         yield self._assembly.proxy.drain()
-        if limit.active():
-            limit.cancel()
+        if self._limit.active():
+            self._limit.cancel()
         for connections in self._assembly.connections.values():
             connections.close()
+
+    def _hurry(self) -> None:
+        """The time to drain is over; what has to be said before the end takes a little more."""
+        self._limit = self._reactor.callLater(self._assembly.proxy.hurry(), self.insist)
 
     def insist(self) -> None:
         """Do not wait for what is under way any longer."""

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
 
-from balance.errors import ExchangeError, MethodRefused
+from balance.errors import ExchangeError, MethodRefused, UpgradeRefused, WrongWebSocketVersion
 from balance.model import NO_BODY, Headers, RequestHead, ResponseHead
 
 _PROXY_NAME: Final = "balance"
@@ -43,6 +43,10 @@ def answer(error: ExchangeError, request: RequestHead | None) -> tuple[ResponseH
     if isinstance(error, MethodRefused):
         headers.add(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
     head = ResponseHead(status, phrase.encode(), headers, length=len(body))
+    if isinstance(error, UpgradeRefused):
+        head.upgrade = error.upgrade
+        if isinstance(error, WrongWebSocketVersion):
+            headers.add(b"Sec-WebSocket-Version", b"13")
     if request is not None and request.method == b"HEAD":
         head.length, head.declared, body = NO_BODY, len(body), b""
     return head, body

@@ -92,6 +92,10 @@ class BackendConnections:
         self.backend.connections_open -= 1
         self.forget(connection)
 
+    def line_closed(self) -> None:
+        """A connection is gone that was handed over to a tunnel."""
+        self.backend.connections_open -= 1
+
     def put(self, connection: Http1Connection) -> None:
         """Its exchange is over, and it may serve another."""
         if self.closing or len(self._idle) >= self._max_idle:

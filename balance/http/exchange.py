@@ -5,6 +5,7 @@ decides nothing by itself (routes, pools, balancers, the errors' own classes do)
 
     client stream --begin--> route -> affinity/balancer -> lease -> connection --start--> backend stream
     client stream <--send_response-- filters <---------------------------------response-- backend stream
+    client <------------------------ tunnel  <---------------------------------switched-- backend stream
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from balance.http.streams import BackendStream, ClientStream
     from balance.net.dial import Dial
     from balance.pool.backend import Backend
+    from balance.websocket.tunnel import Tunnel
 
 #: 1xx responses before one that is final; more is a backend gone wrong.
 _MAX_INFORMATIONAL: Final = 32
@@ -70,6 +72,7 @@ class Exchange(Timed):
         "status",
         "stream",
         "tried",
+        "tunnel",
     )
 
     def __init__(self, proxy: HttpProxy, client: ClientStream, request: RequestHead, started: float = 0.0) -> None:
@@ -84,6 +87,8 @@ class Exchange(Timed):
         #: The one of the last attempt, also after its lease is given back.
         self.last_backend: Backend | None = None
         self.stream: BackendStream | None = None
+        #: What the exchange turned into when the protocol was switched.
+        self.tunnel: Tunnel | None = None
         self.tried: tuple[Backend, ...] = ()
         self.attempts = 0
         #: Status told to the client; 0 until then.
@@ -121,6 +126,8 @@ class Exchange(Timed):
             route = self.route = rule.target
             route.requests += 1
             self.client_ip = self.client.forwarding.apply(request)
+            if request.upgrade:
+                route.websocket.admit(request)
             if not route.plain:
                 route.admit(request)
                 if route.max_body and self.body_in > route.max_body:
@@ -318,8 +325,14 @@ class Exchange(Timed):
     def response(self, head: ResponseHead, data: bytes, ended: bool) -> None:
         """The head of the final response, and what came of its body with it."""
         self._body = None
-        self.status = head.status
         self.body_out = len(data)
+        self._edit(head)
+        if ended:
+            self._close(None)
+        self.client.send_response(head, data, ended)
+
+    def _edit(self, head: ResponseHead) -> None:
+        self.status = head.status
         route = self.route
         assert route is not None
         if route.response_edits is not None:
@@ -328,9 +341,6 @@ class Exchange(Timed):
             self._bind(head)
         if self.proxy.forwarding.via:
             add_via(head.headers, head.version)
-        if ended:
-            self._close(None)
-        self.client.send_response(head, data, ended)
 
     def response_data(self, data: bytes) -> None:
         self.body_out += len(data)
@@ -339,6 +349,28 @@ class Exchange(Timed):
     def response_end(self, trailers: Headers | None) -> None:
         self._close(None)
         self.client.send_end(trailers)
+
+    def switched(self, head: ResponseHead) -> None:
+        """Instead of a response: the backend agreed to speak WebSocket. From here on it is a tunnel's
+        (`balance.websocket`), until `finished`.
+        """
+        proxy, route, backend, stream = self.proxy, self.route, self.backend, self.stream
+        assert route is not None
+        assert backend is not None
+        assert stream is not None
+        try:
+            route.websocket.accept(self.request, head)
+        except BackendError as error:
+            stream.cancel()
+            self.failed(error)
+            return
+        self._body = None
+        self._edit(head)
+        self.stream = None
+        backend.proved(proxy.deadlines.now)
+        proxy.counters.active -= 1
+        proxy.counters.responses[1] += 1
+        self.tunnel = proxy.tunnels.open(self, route.websocket, backend, self.client.switch(head), stream.hand_over())
 
     def _bind(self, head: ResponseHead) -> None:
         assert self.route is not None
@@ -394,6 +426,20 @@ class Exchange(Timed):
         backend, self.backend, self.stream = self.backend, None, None
         if backend is not None:
             backend.release(error, self.proxy.deadlines.now)
+
+    def finished(self, error: ExchangeError | None, bytes_in: int, bytes_out: int) -> None:
+        """The tunnel has ended. How it did tells nothing of the backend's health: that it opened did."""
+        proxy, backend, tunnel = self.proxy, self.backend, self.tunnel
+        assert backend is not None
+        assert tunnel is not None
+        self.body_in, self.body_out = bytes_in, bytes_out
+        backend.release(ClientGone(), proxy.deadlines.now)
+        if error is not None:
+            proxy.count_error(self, error)
+        if proxy.access_log is not None:
+            proxy.access_log.record(self)
+        self.tunnel = None
+        proxy.tunnel_closed(tunnel)
 
     def _close(self, error: ExchangeError | None) -> None:
         """Accounts: the lease, counters, the log. Nothing happens on the exchange after this but the last send."""

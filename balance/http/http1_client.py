@@ -6,6 +6,7 @@ said. A byte too many, a byte too few, or a doubt: it is closed.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 from twisted.internet.error import ConnectionDone
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from balance.codec.http1 import BodyReader, chunk, last_chunk, parse_response, write_request
+from balance.codec.websocket import KEY, check_response, new_key
 from balance.errors import (
     BackendReset,
     BackendWriteTimeout,
@@ -24,6 +26,7 @@ from balance.errors import (
     ResponseTruncated,
     StaleConnection,
 )
+from balance.http.streams import Line
 from balance.model import CHUNKED, NO_BODY, Headers, RequestHead, ResponseHead
 from balance.net.deadlines import Timed
 
@@ -43,6 +46,7 @@ class Http1Connection(Timed):
         "_buffer",
         "_chunked",
         "_heard",
+        "_key",
         "_lost",
         "_method",
         "_owner",
@@ -66,6 +70,8 @@ class Http1Connection(Timed):
         self.reused = False
         self._buffer = b""
         self._method = b""
+        #: Of the WebSocket handshake under way; empty otherwise.
+        self._key = b""
         self._reader: BodyReader | None = None
         self._reusable = False
         #: Part of the request is still to come.
@@ -116,6 +122,8 @@ class Http1Connection(Timed):
         self._sending = not ended
         self._heard = False
         self._chunked = request.length == CHUNKED
+        if request.upgrade:
+            self._ask_for_switch(request)
         out = write_request(request, host)
         if data:
             out += chunk(data) if self._chunked else data
@@ -127,6 +135,15 @@ class Http1Connection(Timed):
         else:
             owner.deadlines.disarm(self)
         self._send(out)
+
+    def _ask_for_switch(self, request: RequestHead) -> None:
+        """A client of HTTP/2 has no key (RFC 8441, section 5): ours then."""
+        key = request.headers.get(KEY)
+        if key is None:
+            key = new_key(os.urandom(16))
+            request.headers.add(b"Sec-WebSocket-Key", key)
+        self._key = key
+        self._chunked = False
 
     def _send(self, data: bytes) -> None:
         assert self.transport is not None
@@ -149,6 +166,16 @@ class Http1Connection(Timed):
             self._owner.deadlines.disarm(self)
         else:
             self._owner.deadlines.arm(self, self._owner.timeouts.read)
+
+    def hand_over(self) -> Line:
+        transport = self.transport
+        assert transport is not None
+        self.exchange = None
+        self._lost = True
+        self._owner.deadlines.forget(self)
+        transport.unregisterProducer()
+        self.transport = None
+        return Line(transport, self._buffer, self._owner.line_closed)
 
     def cancel(self) -> None:
         self.exchange = None
@@ -178,19 +205,26 @@ class Http1Connection(Timed):
             try:
                 head = parse_response(data[:end], self._method, owner.head_limits)
                 if head.status == 101:
-                    raise BadResponse("101 Switching Protocols, and nobody asked for an upgrade")
+                    if not self._key:
+                        raise BadResponse("101 Switching Protocols, and nobody asked for an upgrade")
+                    check_response(head, self._key)
             except ExchangeError as error:
                 self._fail(error)
                 return
             data = data[end + 4 :]
             if head.status >= 200:
                 break
+            if head.status == 101:
+                self._buffer = data
+                exchange.switched(head)
+                return
             exchange.informational(head)
             if self.exchange is not exchange:
                 return
             self._wait_on()
             if not data:
                 return
+        self._key = b""
         self._reusable = head.keep_alive
         length = head.length
         if length == len(data) or length == NO_BODY:

@@ -23,6 +23,7 @@ from balance.codec.http1 import (
 from balance.errors import BadRequest, ClientTimeout, ExchangeError
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
+from balance.http.streams import Line
 from balance.model import HTTP10, HTTP11, UNTIL_CLOSE, Headers, ResponseHead
 from balance.net.deadlines import Timed
 
@@ -290,6 +291,20 @@ class Http1Channel(Timed):
         if self._chunked:
             self._send(last_chunk(trailers))
         self._response_ended()
+
+    def switch(self, head: ResponseHead) -> Line:
+        transport = self.transport
+        assert transport is not None
+        self._exchange = None
+        self._state = _CLOSED
+        self.proxy.deadlines.forget(self)
+        transport.unregisterProducer()
+        self._send(write_response(head, self._version, True))
+        self.transport = None
+        self.proxy.channel_switched(self)
+        if len(self._buffer) > _PIPELINE_LIMIT:
+            transport.resumeProducing()
+        return Line(transport, self._buffer, self.proxy.line_closed)
 
     def abort(self) -> None:
         """A reset is the one end that no client can take for a complete response."""

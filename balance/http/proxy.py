@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from balance.errors import ExchangeError, Source
 from balance.http.http1_server import Http1Channel
 from balance.net.preface import ProxyPreface
+from balance.websocket.tunnels import Tunnels
 
 if TYPE_CHECKING:
     from balance.codec.forwarding import ForwardingRules
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from balance.pool.backend import Backend
     from balance.resilience.retry import RetryBudget
     from balance.routing.table import RuleTable
+    from balance.websocket.tunnel import Tunnel
 
 
 class HttpProxy(ServerFactory):
@@ -40,6 +42,7 @@ class HttpProxy(ServerFactory):
     :param retry_attempts: replays of one request, besides trying other backends after a failed connect
     :param replay_size: bytes of a request body kept for a replay
     :param accept_proxy: peers that are trusted begin with a PROXY header
+    :param drain_spread: seconds over which WebSocket connections are closed when the time to drain is over
     """
 
     log = Logger()
@@ -63,6 +66,7 @@ class HttpProxy(ServerFactory):
         access_log: AccessLog | None = None,
         scheme: bytes = b"http",
         accept_proxy: bool = False,
+        drain_spread: float = 5.0,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -80,6 +84,9 @@ class HttpProxy(ServerFactory):
         #: Exchanges note when they began: only the access log asks.
         self.timing = access_log is not None
         self.draining = False
+        self.drain_spread = drain_spread
+        #: WebSocket connections, open and past.
+        self.tunnels = Tunnels(counters, deadlines, read=timeouts.read, write=timeouts.write)
         self._scheme = scheme
         self._accept_proxy = accept_proxy
         self._channels: set[Http1Channel] = set()
@@ -112,9 +119,21 @@ class HttpProxy(ServerFactory):
         self.counters.connections_open += 1
         self._channels.add(channel)
 
+    def channel_switched(self, channel: Http1Channel) -> None:
+        """Its connection belongs to a tunnel now."""
+        self._channels.discard(channel)
+
     def channel_closed(self, channel: Http1Channel) -> None:
         self.counters.connections_open -= 1
         self._channels.discard(channel)
+        self._check_drained()
+
+    def line_closed(self) -> None:
+        """A connection is gone that was handed over to a tunnel."""
+        self.counters.connections_open -= 1
+
+    def tunnel_closed(self, tunnel: Tunnel) -> None:
+        self.tunnels.closed(tunnel)
         self._check_drained()
 
     def drain(self) -> Deferred[None]:
@@ -126,13 +145,23 @@ class HttpProxy(ServerFactory):
         self._check_drained()
         return drained
 
+    def hurry(self) -> float:
+        """The time to drain is over: cut the requests that are left, and begin to close tunnels in good order.
+
+        :returns: seconds that those may take
+        """
+        for channel in self._channels.copy():
+            channel.kill()
+        return self.tunnels.close_all(self.drain_spread)
+
     def kill(self) -> None:
         """Cut the connections that are left."""
         for channel in self._channels.copy():
             channel.kill()
+        self.tunnels.kill()
 
     def _check_drained(self) -> None:
-        if self._drained is not None and not self._channels:
+        if self._drained is not None and not self._channels and not self.tunnels:
             drained, self._drained = self._drained, None
             drained.callback(None)
 

@@ -19,6 +19,7 @@ from balance.codec.http1 import parse_request
 from balance.errors import ExchangeError
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
+from balance.http.streams import Line
 from balance.model import CHUNKED, NO_BODY, Headers, ResponseHead
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class _WebStream:
             response, body = answer(error, None)
             self.send_response(response, body, True)
             return
+        head.upgrade = b""  # twisted.web does not hand connections over
         if head.length == CHUNKED:  # twisted.web has read it to its end: the length is known now
             head.length = self._body_size()
         exchange = self._exchange = Exchange(
@@ -150,6 +152,9 @@ class _WebStream:
         if self._request.producer is not None:
             self._request.unregisterProducer()
         self._request.finish()
+
+    def switch(self, head: ResponseHead) -> Line:
+        raise AssertionError("no upgrade was asked for")
 
     def abort(self) -> None:
         self._exchange = None

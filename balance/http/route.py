@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from balance.codec.http1.grammar import UNDERSCORE, name_entry
 from balance.errors import BadRequest, ContentTooLarge
 from balance.model import Headers, RequestHead
+from balance.websocket.options import DEFAULT, WebSocketOptions
 
 if TYPE_CHECKING:
     from balance.interfaces import IAffinity
@@ -60,6 +61,7 @@ class HttpRoute:
     :param host: Host field to send: empty for the client's own, ``"backend"`` for the backend's address, or a literal
     :param underscore_headers: ``pass``, ``drop`` or ``refuse`` fields whose names have an underscore
     :param max_body: bytes a request body may have; 0 for no limit
+    :param websocket: what becomes of requests that ask for it
     """
 
     __slots__ = (
@@ -75,6 +77,7 @@ class HttpRoute:
         "requests",
         "response_edits",
         "underscore_headers",
+        "websocket",
     )
 
     def __init__(
@@ -89,6 +92,7 @@ class HttpRoute:
         host: str = "",
         underscore_headers: str = "pass",
         max_body: int = 0,
+        websocket: WebSocketOptions = DEFAULT,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -100,6 +104,7 @@ class HttpRoute:
         self.host = b"" if self.host_is_backend else host.encode("ascii")
         self.underscore_headers = underscore_headers
         self.max_body = max_body
+        self.websocket = websocket
         self.plain = not (self.request_edits or max_body or underscore_headers != "pass")
         self.requests = 0
 

@@ -6,10 +6,24 @@ request of twisted.web and a test's fake all fit, and any client end goes with a
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 from balance.codec.forwarding import Forwarding
 from balance.model import Headers, RequestHead, ResponseHead
+
+
+class Line(NamedTuple):
+    """What is left of a stream after a switch of protocols: bytes, in both directions.
+
+    ``transport`` is an `EagerConnection`, or has what `balance.net.relay` uses of one. Its ``protocol`` may be set, and
+    hears of everything from then on. ``data`` came in behind the head. ``over`` is to be called once, when the
+    transport is lost.
+    """
+
+    transport: Any
+    data: bytes
+    over: Callable[[], None]
 
 
 class ClientStream(Protocol):
@@ -35,6 +49,9 @@ class ClientStream(Protocol):
     def send_end(self, trailers: Headers | None) -> None:
         """End the response; the exchange is over."""
 
+    def switch(self, head: ResponseHead) -> Line:
+        """Agree to a change of protocols (101, or 200 to an extended CONNECT). The stream is of no use after that."""
+
     def abort(self) -> None:
         """The response cannot be completed: the client must not take it for complete. The exchange is over."""
 
@@ -47,8 +64,8 @@ class ClientStream(Protocol):
 class BackendStream(Protocol):
     """Where the request goes to and the response comes from. Called by the exchange only.
 
-    It calls back: ``Exchange.informational``, ``response``, ``response_data``, ``response_end``, ``failed``,
-    ``pause_request``, ``resume_request``.
+    It calls back: ``Exchange.informational``, ``response``, ``response_data``, ``response_end``, ``switched``,
+    ``failed``, ``pause_request``, ``resume_request``.
     """
 
     def start(self, exchange: ExchangeEvents, request: RequestHead, host: bytes, data: bytes, ended: bool) -> None:
@@ -59,6 +76,9 @@ class BackendStream(Protocol):
 
     def send_end(self, trailers: Headers | None) -> None:
         """End the request."""
+
+    def hand_over(self) -> Line:
+        """After ``switched``: the connection, or stream, is the caller's from now on."""
 
     def cancel(self) -> None:
         """Nobody wants the response any more. No callback follows."""
@@ -79,6 +99,11 @@ class ExchangeEvents(Protocol):
     def response_data(self, data: bytes) -> None: ...
 
     def response_end(self, trailers: Headers | None) -> None: ...
+
+    def switched(self, head: ResponseHead) -> None:
+        """The backend agreed to the change of protocols the request asks for. The head is in HTTP/1.1's terms, also
+        where it came as 200 to an extended CONNECT: status 101, a Sec-WebSocket-Accept that fits the request's key.
+        """
 
     def failed(self, error: Exception) -> None: ...
 

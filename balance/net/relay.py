@@ -2,7 +2,8 @@
 
 Rule of this file: what one side sends, the other is sent, in order, and so are its end (half-close) and its reset. A
 side that takes no more stops the other from being read. Nothing here chooses or dials: `balance.tcp.session` and
-`balance.http.exchange` did that. Whoever has to know what the bytes mean derives from these (`balance.websocket.tunnel`).
+`balance.http.exchange` did that. Whoever has to know what the bytes mean derives from these
+(`balance.websocket.tunnel`).
 
     each side:  open --EOF--> ended;  both ended, or either reset or out of time: over
 """

@@ -119,6 +119,11 @@ class TCPProxyFactory(ServerFactory):
         self._check_drained()
         return drained
 
+    def hurry(self) -> float:
+        """The time to drain is over. Layer 4 has no good order to end in."""
+        self.kill()
+        return 0.0
+
     def kill(self) -> None:
         """Cut the connections that are left."""
         for session in self._sessions.copy():

@@ -248,7 +248,15 @@ def _connection_options(head: RequestHead, options: tuple[bytes, ...]) -> None:
         head.keep_alive = b"keep-alive" in options and b"close" not in options
     elif b"close" in options:
         head.keep_alive = False
-    if b"upgrade" not in options:
-        head.upgrade = b""
+    if head.upgrade:
+        _upgrade(head, options)
     for option in set(options).intersection(head.headers.names):
         head.headers.remove(option)
+
+
+def _upgrade(head: RequestHead, options: tuple[bytes, ...]) -> None:
+    """WebSocket is the one protocol that is passed on, and GET the one method it comes with (RFC 6455, section 4.1).
+    Any other wish is ignored, as RFC 9110, section 7.8, allows; and asks for, of HTTP/1.0.
+    """
+    wished = b"upgrade" in options and head.version > HTTP10 and head.method == b"GET"
+    head.upgrade = b"websocket" if wished and b"websocket" in tokens(head.upgrade) else b""

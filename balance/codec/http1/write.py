@@ -14,14 +14,17 @@ def write_request(head: RequestHead, host: bytes) -> bytes:
 
     :param host: the Host field to send
     """
+    # A request with a wish for another protocol has no body. (An extended CONNECT of HTTP/2 is CHUNKED all the same.)
     parts = [head.method + b" " + head.target + b" HTTP/1.1\r\nHost: " + host]
     parts += head.headers.lines
     length = head.length
-    if length == CHUNKED:
+    if head.upgrade:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
+    elif length == CHUNKED:
         parts.append(b"Transfer-Encoding: chunked")
     elif length or head.method in _BODY_EXPECTED:
         parts.append(b"Content-Length: %d" % length)
-    if head.te_trailers:
+    if head.te_trailers and not head.upgrade:
         parts.append(b"Connection: te\r\nTE: trailers")
     if head.expect_continue:
         parts.append(b"Expect: 100-continue")
@@ -31,6 +34,9 @@ def write_request(head: RequestHead, host: bytes) -> bytes:
 
 #: Methods whose requests say "Content-Length: 0" when they have no body (RFC 9110, section 8.6).
 _BODY_EXPECTED = frozenset((b"POST", b"PUT", b"PATCH"))
+
+#: Upgrade is a wish of one hop in every other response, and ours to make.
+_UPGRADE_TOLD = (101, 426)
 
 
 def write_response(head: ResponseHead, version: int, keep_alive: bool) -> bytes:
@@ -49,6 +55,8 @@ def write_response(head: ResponseHead, version: int, keep_alive: bool) -> bytes:
             parts.append(b"Content-Length: %d" % head.declared)
     elif version > HTTP10:
         parts.append(b"Transfer-Encoding: chunked")
+    if head.upgrade and head.status in _UPGRADE_TOLD:
+        parts.append(b"Connection: Upgrade\r\nUpgrade: " + head.upgrade)
     if not keep_alive:
         if head.status >= 200:
             parts.append(b"Connection: close")
