@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
+from balance.config.websocket import WebSocketConfig, effective
 from balance.http.connections import BackendConnections
 from balance.http.proxy import HttpProxy
 from balance.http.route import HeaderEdits, HttpRoute, KeySource
@@ -30,6 +31,7 @@ from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
 from balance.tcp.proxy import TCPProxyFactory
 from balance.tcp.route import TcpRoute
+from balance.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
     from balance.config import Config, HeaderEditsConfig, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
@@ -196,6 +198,7 @@ def _assemble_http(build: _Build) -> Assembly:
         replay_size=config.retries.replay_size,
         access_log=access_log,
         accept_proxy=config.accept_proxy,
+        drain_spread=config.http.websocket.drain_spread,
     )
     pools = tuple(rule.target.pool for rule in rules)
     return Assembly(config, proxy, tuple(backends.values()), connections, pools)
@@ -268,6 +271,7 @@ def _rules(build: _Build) -> list[Rule[HttpRoute]]:
             config.load_balancer,
             underscore_headers=config.http.underscore_headers,
             max_body=config.limits.body_size,
+            websocket=_websocket(config, None),
         )
         return [Rule(name="default", target=everything)]
     return [
@@ -293,7 +297,19 @@ def _options(config: Listener, route: RouteConfig) -> dict[str, Any]:
         "host": "" if route.host_header == "pass" else route.host_header,
         "underscore_headers": route.underscore_headers or config.http.underscore_headers,
         "max_body": config.limits.body_size if route.max_body_size is None else route.max_body_size,
+        "websocket": _websocket(config, route.websocket),
     }
+
+
+def _websocket(config: Listener, own: WebSocketConfig | None) -> WebSocketOptions:
+    asked = effective(config.http.enable_websocket, config.http.websocket, own)
+    return WebSocketOptions(
+        enabled=asked.enabled,
+        ignore=asked.if_disabled == "ignore",
+        origins=asked.origins,
+        idle_timeout=asked.idle_timeout,
+        close_timeout=asked.close_timeout,
+    )
 
 
 def _edits(edits: HeaderEditsConfig | None) -> HeaderEdits | None:

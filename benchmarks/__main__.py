@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.http import FILES, SCENARIOS, Result, Scenario, idle_bytes, measure
+from benchmarks.http import FILES, SCENARIOS, Result, Scenario, idle_bytes, idle_websocket_bytes, measure
 from benchmarks.peers import PEERS, STREAM_MODULE, Peer, Setting, backend
 from benchmarks.processes import PINNED, free_port, running
 from benchmarks.report import idle_table, scenario_table
@@ -47,13 +47,16 @@ def main() -> int:
                     idle = {p.name: _idle(p, folder, ports, tcp) for p in _able(peers, tcp) if p.name != "twisted.web"}
                     collected[name] = idle
                     print(idle_table(idle, IDLE, "relayed" if tcp else "kept"), flush=True)
+        if "ws-idle" in options.scenario:
+            collected["ws-idle"] = grown = _idle_websocket(peers, folder)
+            print(idle_table(grown, IDLE, "WebSocket"), flush=True)
     if options.json:
         Path(options.json).write_text(json.dumps(collected, indent=1))
     return 0
 
 
 def _options() -> argparse.Namespace:
-    names = [scenario.name for scenario in SCENARIOS] + ["idle", "tcp-idle"]
+    names = [scenario.name for scenario in SCENARIOS] + ["idle", "tcp-idle", "ws-idle"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What a request costs, beside the peers.")
     parser.add_argument("--scenario", nargs="+", choices=names, default=names)
     parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
@@ -80,6 +83,10 @@ def _run(
             ports = (free_port(),)
             source = [sys.executable, "-m", "benchmarks.bulk", "source", str(ports[0])]
             stack.enter_context(running(source, ports[0], folder / "source.log", proxy=False))
+        if scenario.websocket:
+            ports = (free_port(),)
+            server = [sys.executable, "-m", "benchmarks.websocket", "echo", str(ports[0])]
+            stack.enter_context(running(server, ports[0], folder / "echo.log", proxy=False))
         for peer in _able(peers, scenario.tcp):
             if peer.name in scenario.skip:
                 continue
@@ -109,6 +116,20 @@ def _idle(peer: Peer, folder: Path, ports: tuple[int, ...], tcp: bool) -> float:
     setting = Setting(folder, free_port(), ports, tcp=tcp)
     with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
         return idle_bytes(process, setting.port, IDLE)
+
+
+def _idle_websocket(peers: list[Peer], folder: Path) -> dict[str, float]:
+    grown = {}
+    ports = (free_port(),)
+    server = [sys.executable, "-m", "benchmarks.websocket", "echo", str(ports[0])]
+    with running(server, ports[0], folder / "echo.log", proxy=False):
+        for peer in peers:
+            if peer.name == "twisted.web":
+                continue
+            setting = Setting(folder, free_port(), ports)
+            with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
+                grown[peer.name] = idle_websocket_bytes(process, setting.port, IDLE)
+    return grown
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from benchmarks.load import wrk
 from benchmarks.peers import ROUTE_HEADER
 from benchmarks.processes import Cpu, Process, pinned
+from benchmarks.websocket import connect
 
 MIB = 1 << 20
 
@@ -23,6 +25,7 @@ class Scenario:
     :param unit: what the CPU time is divided by, for the table's head
     :param units: how many of those one request is
     :param tcp: the proxies relay bytes (layer 4) instead of requests
+    :param websocket: bytes of a WebSocket message that is echoed, in place of requests
     :param bulk: bytes moved through each of ``connections``, in place of requests
     """
 
@@ -36,6 +39,7 @@ class Scenario:
     units: float = 1.0
     tcp: bool = False
     bulk: int = 0
+    websocket: int = 0
     skip: tuple[str, ...] = field(default=())
 
 
@@ -49,6 +53,9 @@ class Result:
     p99: float
     errors: int
 
+
+#: Those that cannot relay it.
+NO_WEBSOCKET = ("twisted.web",)
 
 SCENARIOS = (
     Scenario("small", "65-byte answers, 64 kept connections"),
@@ -68,6 +75,18 @@ SCENARIOS = (
     ),
     Scenario("tcp-1g", "layer 4: 1 GiB through one connection", connections=1, unit="GiB", tcp=True, bulk=1 << 30),
     Scenario("tcp-64", "layer 4: 64 x 16 MiB at once", connections=64, unit="GiB", tcp=True, bulk=16 << 20),
+    Scenario(
+        "ws-small", "WebSocket: echo of 64 bytes, 64 connections", unit="message", websocket=64, skip=NO_WEBSOCKET
+    ),
+    Scenario(
+        "ws-1m",
+        "WebSocket: echo of 1 MiB, 16 connections (both directions count)",
+        connections=16,
+        unit="MiB",
+        units=2.0,
+        websocket=MIB,
+        skip=NO_WEBSOCKET,
+    ),
 )
 FILES = {"small": 65, "10k": 10 * 1024, "1m": MIB}
 
@@ -76,11 +95,26 @@ def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> 
     """One round."""
     if scenario.bulk:
         return _measure_bulk(scenario, process, port)
+    if scenario.websocket:
+        return _measure_websocket(scenario, process, port, seconds)
     before = process.cpu()
     load = wrk(f"http://127.0.0.1:{port}{scenario.path}", seconds, scenario.connections, scenario.headers)
     spent = process.cpu() - before
     units = max(1.0, load.requests * scenario.units)
     return Result(Cpu(spent.user / units, spent.system / units), load.rate, load.p50, load.p99, load.errors)
+
+
+def _measure_websocket(scenario: Scenario, process: Process, port: int, seconds: float) -> Result:
+    numbers = map(str, (port, scenario.connections, scenario.websocket, seconds))
+    command = [sys.executable, "-m", "benchmarks.websocket", "load", *numbers]
+    before = process.cpu()
+    done = subprocess.run(
+        pinned(command, proxy=False), capture_output=True, text=True, check=True, timeout=seconds + 60
+    )
+    spent = process.cpu() - before
+    load = json.loads(done.stdout)
+    units = max(1.0, load["messages"] * scenario.units)
+    return Result(Cpu(spent.user / units, spent.system / units), load["rate"], load["p50"], load["p99"], 0)
 
 
 def _measure_bulk(scenario: Scenario, process: Process, port: int) -> Result:
@@ -110,6 +144,22 @@ def idle_bytes(process: Process, port: int, connections: int = 5000) -> float:
     time.sleep(0.5)
     before = process.resident()
     kept = _ask(port, connections)
+    time.sleep(1.0)
+    grown = process.resident() - before
+    for each in kept:
+        each.close()
+    return grown / connections
+
+
+def idle_websocket_bytes(process: Process, port: int, connections: int = 5000) -> float:
+    """Resident bytes for each idle WebSocket connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + 500)), hard))
+    for each in [connect(port) for _ in range(200)]:
+        each.close()
+    time.sleep(0.5)
+    before = process.resident()
+    kept = [connect(port) for _ in range(connections)]
     time.sleep(1.0)
     grown = process.resident() - before
     for each in kept:

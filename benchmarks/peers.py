@@ -79,6 +79,7 @@ defaults
   timeout server 30s
   timeout http-request 10s
   timeout http-keep-alive 75s
+  timeout tunnel 1h
   option forwardfor
   http-reuse always
 frontend f
@@ -123,11 +124,13 @@ http {{
   access_log off; keepalive_requests 1000000000; proxy_temp_path {setting.folder}/proxy;
   client_body_temp_path {setting.folder}/body;
   map {variable} $pool {{ default b; {routes} }}
+  map $http_upgrade $connection {{ default ""; websocket upgrade; }}
   upstream b {{ {servers} keepalive 100; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{setting.port} backlog=4096;
     location / {{
-      proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection $connection;
+      proxy_set_header Upgrade $http_upgrade; proxy_read_timeout 1h;
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     }}
   }}

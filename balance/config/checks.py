@@ -79,8 +79,6 @@ def notices(document: Document, data: dict[str, Any] | None = None, path: Path =
     told = []
     if asked.get("enable_http2") is True:
         told.append(f"{place}.enable_http2: HTTP/2 {LATER}; listeners and backends speak HTTP/1.1")
-    if asked.get("enable_websocket") is True:
-        told.append(f"{place}.enable_websocket: WebSocket {LATER}; upgrades are not passed on")
     return tuple(told)
 
 

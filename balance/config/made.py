@@ -14,7 +14,8 @@ from balance.config.document import Document
 from balance.config.errors import ConfigError
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.load import checked, loads
-from balance.config.schema import ALGORITHMS, BackendConfig, Config, Section
+from balance.config.schema import ALGORITHMS, BackendConfig, Config
+from balance.config.section import Section
 from balance.model import Address
 
 SOURCE = "<python>"

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from balance.config.section import Section
 from balance.config.values import (
     BackendAddress,
     Duration,
@@ -27,6 +28,7 @@ from balance.config.values import (
     Token,
     one_of,
 )
+from balance.config.websocket import WebSocketConfig, WebSocketDefaults
 from balance.model import Address
 
 #: The algorithms of the dialect, and `random`. Plugins add to them.
@@ -51,12 +53,6 @@ def _frozen(value: dict[str, str]) -> Mapping[str, str]:
 
 Fields = Annotated[dict[Token, FieldValue], AfterValidator(_frozen)]
 Edits = Annotated[dict[EditedName, FieldValue], AfterValidator(_frozen)]
-
-
-class Section(BaseModel):
-    """A mapping of the file. Immutable once read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
 
 
 class BackendConfig(Section):
@@ -185,6 +181,9 @@ class RouteConfig(Section):
     )
     underscore_headers: Underscores | None = Field(default=None, description="As in `http`, for this route.")
     max_body_size: Size | None = Field(default=None, description="As `limits.body_size`, for this route.")
+    websocket: WebSocketConfig | None = Field(
+        default=None, description="WebSocket, where this route differs from `http.websocket`."
+    )
 
 
 class TcpRouteConfig(Section):
@@ -217,7 +216,8 @@ class Http(Section):
     """HTTP in general, and the routes."""
 
     enable_http2: bool = Field(default=True, description="HTTP/2. Not built yet: listeners speak HTTP/1.1.")
-    enable_websocket: bool = Field(default=True, description="WebSocket. Not built yet: upgrades are not passed on.")
+    enable_websocket: bool = Field(default=True, description="WebSocket connections are passed on. See `websocket`.")
+    websocket: WebSocketDefaults = Field(default=WebSocketDefaults(), description="WebSocket, for all routes.")
     max_idle_conns_per_host: int = Field(default=100, ge=0, description="Idle connections kept to each backend.")
     idle_conn_timeout: Duration = Field(default=90.0, ge=0, description="How long they are kept.")
     forwarded: bool = Field(default=False, description="Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`.")

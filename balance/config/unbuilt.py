@@ -69,7 +69,7 @@ _PROBES: Final[Mapping[str, Any]] = {
 #: Single keys, refused whatever they say.
 _HTTP: Final = ("http2_session",)
 _BACKEND: Final = ("tls", "protocol")
-_ROUTE: Final = ("websocket", "tls", "filters", "retries", "timeouts")
+_ROUTE: Final = ("tls", "filters", "retries", "timeouts")
 
 
 def not_built(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:

@@ -47,6 +47,11 @@ class EagerConnection(tcp.Connection):
         except OSError:
             return 0
 
+    @property
+    def spliceable(self) -> bool:
+        """Whether what is on the wire is what is meant: not so with TLS."""
+        return type(self.socket) is socket.socket
+
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         try:
             data = self.socket.recv(self._read_size)

@@ -32,6 +32,8 @@ class Exchange(Protocol):
     route: Any
     last_backend: Any
     proxy: Any
+    #: A WebSocket connection that has ended (`balance.websocket.tunnel.Tunnel`), or None.
+    tunnel: Any
 
 
 class Session(Protocol):
@@ -123,7 +125,7 @@ def _combined(exchange: Exchange, now: float) -> bytes:
 
 def _json(exchange: Exchange, now: float) -> bytes:
     request = exchange.request
-    record = {
+    record: dict[str, Any] = {
         "time": round(now, 3),
         "listener": exchange.proxy.name,
         "client": exchange.client_ip,
@@ -141,6 +143,13 @@ def _json(exchange: Exchange, now: float) -> bytes:
         "seconds": round(_seconds(exchange), 6),
         "user_agent": _text(request.headers.get(b"user-agent") or b""),
     }
+    if exchange.tunnel is not None:
+        messages_in, messages_out = exchange.tunnel.messages
+        record["websocket"] = {
+            "close_code": exchange.tunnel.close_code,
+            "messages_in": messages_in,
+            "messages_out": messages_out,
+        }
     return json.dumps(record, separators=(",", ":")).encode() + b"\n"
 
 

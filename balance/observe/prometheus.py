@@ -53,6 +53,7 @@ class _Collector:
         yield from _plain(CounterMetricFamily, _LISTENER_COUNTERS, "listener", listeners)
         yield from _plain(GaugeMetricFamily, _LISTENER_GAUGES, "listener", listeners)
         yield from self._details()
+        yield from self._websocket()
         yield from _plain(CounterMetricFamily, _BACKEND_COUNTERS, "backend", backends)
         yield from _plain(GaugeMetricFamily, _BACKEND_GAUGES, "backend", backends)
         yield from self._health()
@@ -72,6 +73,28 @@ class _Collector:
         for pool in self._views.pools:
             queued.add_metric([pool.name], pool.queued)
         yield from (responses, errors, routes, queued)
+
+    def _websocket(self) -> Iterator[Metric]:
+        """Of connections that are open, and of those that were: those count as they go."""
+        opened = GaugeMetricFamily("balance_websocket_open", "WebSocket connections.", labels=["listener"])
+        total = CounterMetricFamily("balance_websocket_opened", "WebSocket connections opened.", labels=["listener"])
+        sizes = CounterMetricFamily("balance_websocket_bytes", "Bytes relayed.", labels=["listener", "direction"])
+        messages = CounterMetricFamily("balance_websocket_messages", "Messages.", labels=["listener", "direction"])
+        closes = CounterMetricFamily("balance_websocket_closes", "Ends, by close code.", labels=["listener", "code"])
+        for listener in self._views.listeners:
+            tunnels = listener.tunnels
+            if tunnels is None:
+                continue
+            counts = tunnels.counts
+            opened.add_metric([listener.name], len(tunnels))
+            total.add_metric([listener.name], tunnels.total)
+            sizes.add_metric([listener.name, "in"], counts.bytes_in)
+            sizes.add_metric([listener.name, "out"], counts.bytes_out)
+            messages.add_metric([listener.name, "in"], counts.messages_in)
+            messages.add_metric([listener.name, "out"], counts.messages_out)
+            for code, number in sorted(tunnels.closes.items()):
+                closes.add_metric([listener.name, str(code)], number)
+        yield from (opened, total, sizes, messages, closes)
 
     def _health(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("balance_backend_up", "1 while the backend is in service.", labels=["backend", "state"])

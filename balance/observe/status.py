@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from balance.observe.views import Views
+from balance.observe.views import ListenerView, Views
 
 
 def status(views: Views) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def status(views: Views) -> dict[str, Any]:
                 "bytes_out": listener.counters.bytes_out,
                 "retries": listener.counters.retries,
                 "errors": dict(listener.counters.errors),
+                **_websocket(listener),
                 "routes": {rule.target.name: rule.target.requests for rule in listener.routes.ordered},
             }
             for listener in views.listeners
@@ -47,4 +48,22 @@ def status(views: Views) -> dict[str, Any]:
             }
             for backend in views.backends
         ],
+    }
+
+
+def _websocket(listener: ListenerView) -> dict[str, Any]:
+    tunnels = listener.tunnels
+    if tunnels is None:
+        return {}
+    counts = tunnels.counts
+    return {
+        "websocket": {
+            "open": len(tunnels),
+            "opened": tunnels.total,
+            "bytes_in": counts.bytes_in,
+            "bytes_out": counts.bytes_out,
+            "messages_in": counts.messages_in,
+            "messages_out": counts.messages_out,
+            "closes": {str(code): number for code, number in sorted(tunnels.closes.items())},
+        }
     }

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from balance.observe.counters import ListenerCounters
+
+
+class TunnelsView(Protocol):
+    """WebSocket connections: `balance.websocket.tunnels.Tunnels`. ``len()`` is how many are open."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def counts(self) -> Any:
+        """Bytes and messages, of those that are open and of those that were."""
+
+    @property
+    def closes(self) -> Mapping[int, int]:
+        """Close code to number of connections."""
+
+    def __len__(self) -> int: ...
 
 
 class ListenerView(Protocol):
@@ -14,6 +31,10 @@ class ListenerView(Protocol):
     name: str
     counters: ListenerCounters
     routes: Any
+
+    @property
+    def tunnels(self) -> TunnelsView | None:
+        """Its WebSocket connections; None where there cannot be any (layer 4)."""
 
 
 class PoolView(Protocol):

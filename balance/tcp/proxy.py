@@ -45,6 +45,8 @@ class TCPProxyFactory(ServerFactory):
 
     log = Logger()
     noisy = False
+    #: Layer 4 sees no WebSocket.
+    tunnels = None
 
     def __init__(
         self,

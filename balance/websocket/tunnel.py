@@ -77,8 +77,7 @@ class FollowedClient(ClientSide):
         ClientSide.dataReceived(self, data)
 
     def count(self, size: int) -> None:
-        if size:
-            self.frames.skip(size)
+        self.frames.skip(size)
         ClientSide.count(self, size)
 
     @property
@@ -123,11 +122,13 @@ class FollowedBackend(BackendSide):
         self.frames.calm = False
 
     def count(self, size: int) -> None:
-        if size:
-            self.frames.skip(size)
-        elif self.relay.parting:
-            self.relay.tell_if_calm()
+        self.frames.skip(size)
         BackendSide.count(self, size)
+
+    def drained(self) -> None:
+        if self.relay.parting:
+            self.relay.tell_if_calm()
+        BackendSide.drained(self)
 
     @property
     def room(self) -> int:
@@ -252,7 +253,7 @@ class ByteTunnel(Relay):
     def _wait(self, limit: float) -> None:
         """For what has to come to its end now."""
         self.limit = limit
-        self._pending_seen = self.client_side.pending + self.backend_side.pending
+        self._waiting_seen = self._waiting()
         self.deadlines.arm(self, limit)
 
     # --- ends -------------------------------------------------------------------------------------------------
@@ -308,11 +309,11 @@ class ByteTunnel(Relay):
         self._leaving = True
         super().abort(error)
 
-    def resumed(self) -> None:
-        super().resumed()
+    def paced(self) -> None:
+        super().paced()
         if self.parting or self._leaving:
             self._wait(self.close_timeout)
-        elif self.close_code:
+        elif self.close_code and self.limit == self.times.idle:
             self._wait(self.times.read)
 
     def _expire(self) -> None:

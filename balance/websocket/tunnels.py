@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds between the steps of `Tunnels.close_all`.
 _STEP: Final = 0.25
+#: Close codes that are counted each on its own: a peer may send any number.
+_CODES_MAX: Final = 64
 
 
 class Tunnels:
@@ -36,7 +38,7 @@ class Tunnels:
         self._open: set[Tunnel] = set()
         self._spread: _Spread | None = None
         self.total = 0
-        #: Close code to number of connections that ended with it.
+        #: Close code to number of connections that ended with it; under 0, what there were too many different ones of.
         self.closes: dict[int, int] = {}
         self._ended = TunnelCounts()
 
@@ -85,7 +87,10 @@ class Tunnels:
     def closed(self, tunnel: Tunnel) -> None:
         self._open.discard(tunnel)
         self._ended.add_tunnel(tunnel)
-        self.closes[tunnel.close_code] = self.closes.get(tunnel.close_code, 0) + 1
+        code = tunnel.close_code
+        if code not in self.closes and len(self.closes) >= _CODES_MAX:
+            code = 0
+        self.closes[code] = self.closes.get(code, 0) + 1
 
     def close_all(self, seconds: float) -> float:
         """Tell every client that we are going away, evenly over that time, so that they do not all come back at once.

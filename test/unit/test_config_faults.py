@@ -163,7 +163,7 @@ class NotBuilt(SynchronousTestCase):
             ("http: {http2_session: {}}", "x.yaml:2:8: http.http2_session: this key is not built yet"),
         ]:
             self.assertEqual(problems(text), [message])
-        for key in ("websocket", "tls", "filters", "retries", "timeouts"):
+        for key in ("tls", "filters", "retries", "timeouts"):
             (problem,) = problems(f"http: {{routes: [{{name: r, backends: [a], {key}: {{}}}}]}}")
             self.assertEqual(problem, f"x.yaml:2:42: http.routes[0].{key}: this key is not built yet")
         for key in ("tls", "protocol"):

@@ -37,6 +37,7 @@ def exchange(target: bytes = b"/", agent: bytes = b"curl", **more: Any) -> Any:
         "started": 10.0,
         "route": SimpleNamespace(name="r"),
         "last_backend": SimpleNamespace(name="b1"),
+        "tunnel": None,
         "proxy": SimpleNamespace(name="l", clock=lambda: 10.25),
     }
     return SimpleNamespace(**{**values, **more})
