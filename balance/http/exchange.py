@@ -360,7 +360,7 @@ class Exchange(Timed):
         assert stream is not None
         try:
             route.websocket.accept(self.request, head)
-        except BackendError as error:
+        except BadResponse as error:
             stream.cancel()
             self.failed(error)
             return

@@ -33,6 +33,10 @@ class MemoryTransport(StringTransport):
         self.half_closed = False
         #: Bytes that the peer has not taken.
         self.pending = 0
+        #: Whom it belongs to, once it was handed over by who had it first.
+        self.protocol: Any = None
+        self.spliceable = False
+        self.unacknowledged = 0
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -43,6 +47,15 @@ class MemoryTransport(StringTransport):
 
     def loseWriteConnection(self) -> None:
         self.half_closed = True
+
+    def half_close(self) -> None:
+        self.half_closed = True
+
+    def stopReading(self) -> None:
+        self.pauseProducing()
+
+    def startReading(self) -> None:
+        self.resumeProducing()
 
     def loseConnection(self) -> None:
         self.disconnecting = True
@@ -69,9 +82,14 @@ class Peer:
     def __init__(self, protocol: Any) -> None:
         self.number = next(self._numbers)
         self.gone = False
-        self.protocol = protocol
         self.transport = MemoryTransport()
+        self.transport.protocol = protocol
         protocol.makeConnection(self.transport)
+
+    @property
+    def protocol(self) -> Any:
+        """Balance's end of it."""
+        return self.transport.protocol
 
     def send(self, data: bytes) -> None:
         """Let bytes arrive at Balance."""
@@ -82,6 +100,10 @@ class Peer:
         data: bytes = self.transport.value()
         self.transport.clear()
         return data
+
+    def end(self) -> None:
+        """End its own sending side (FIN), where Balance's end can live with that."""
+        self.protocol.readConnectionLost()
 
     def close(self) -> None:
         """End the connection in good order (FIN)."""

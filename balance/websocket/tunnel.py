@@ -241,14 +241,14 @@ class ByteTunnel(Relay):
     def _cut(self) -> None:
         """No more waiting. The backend learns that this is no accident, if it can still be told."""
         frames, backend = self.client_side.frames, self.backend_side.transport
-        if frames.calm and not frames.close_code and backend is not None:
+        if frames.calm and not frames.close_code and not self.client_side.ended and backend is not None:
             backend.write(close_frame(self.parting or GOING_AWAY, "", os.urandom(4)))
         self._close()
 
     def _close(self) -> None:
         self._leaving = True
-        super()._close()
         self._wait(self.close_timeout)
+        super()._close()
 
     def _wait(self, limit: float) -> None:
         """For what has to come to its end now."""
@@ -271,6 +271,8 @@ class ByteTunnel(Relay):
     def side_lost(self, side: Side, clean: bool) -> None:
         client = self.client_side
         (self.client_over if side is client else self.backend_over)()
+        if side is client and not self.close_code:
+            self._fault = self._fault or ClientGone()
         if side is not self.backend_side or client.transport is None:
             super().side_lost(side, clean)
         elif not self._leaving:
@@ -307,6 +309,7 @@ class ByteTunnel(Relay):
 
     def abort(self, error: ExchangeError) -> None:
         self._leaving = True
+        self._fault = self._fault or error
         super().abort(error)
 
     def paced(self) -> None:
@@ -323,8 +326,11 @@ class ByteTunnel(Relay):
             self.part(GOING_AWAY, IdleTimeout(), "idle timeout")
 
     def _finish(self, error: ExchangeError | None) -> None:
-        """Over is when both connections are gone: until then the limits go on."""
-        self._fault = self._fault or error
+        """Over is when both connections are gone: until then the limits go on. What happens to connections after a
+        Close frame is of no interest.
+        """
+        if not self.close_code:
+            self._fault = self._fault or error
         if self.client_side.transport is None and self.backend_side.transport is None:
             self.close_code = self.close_code or ABNORMAL
             super()._finish(self._fault)

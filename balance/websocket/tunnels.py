@@ -5,6 +5,7 @@ Rule of this file: it counts and it spreads; what is said on a connection is its
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from balance.codec.websocket import GOING_AWAY
@@ -136,21 +137,25 @@ class _Spread(Timed):
     def __init__(self, deadlines: Deadlines, tunnels: list[Tunnel], seconds: float) -> None:
         super().__init__()
         self._deadlines = deadlines
-        self._left = tunnels
-        self._steps = max(1, int(seconds / _STEP))
+        self._tunnels = tunnels
+        self._seconds = seconds
+        self._began = deadlines.now
+        self._told = 0
         self.timed_out()
 
     def add(self, tunnel: Tunnel) -> None:
         """One that opened meanwhile."""
-        self._left.append(tunnel)
-        self._deadlines.arm(self, _STEP)
+        self._tunnels.append(tunnel)
+        if not self.deadline:
+            self._deadlines.arm(self, _STEP)
 
     def timed_out(self) -> None:
-        left = self._left
-        share = -(-len(left) // max(1, self._steps))
-        now, self._left = left[:share], left[share:]
-        self._steps -= 1
+        """Time for those whose turn it is by now."""
+        tunnels = self._tunnels
+        passed = self._deadlines.now - self._began + _STEP
+        due = len(tunnels) if passed >= self._seconds else math.ceil(len(tunnels) * passed / self._seconds)
+        now, self._told = tunnels[self._told : due], max(due, self._told)
         for tunnel in now:
             tunnel.part(GOING_AWAY, Stopping(), "going away")
-        if self._left:
+        if self._told < len(tunnels):
             self._deadlines.arm(self, _STEP)

@@ -72,20 +72,6 @@ def test_example_multi_host_routing() -> None:
             assert proxy.ask(b"GET / HTTP/1.1\r\nHost: other.localhost\r\n\r\n").status == 404
 
 
-def test_example_websocket_passes_no_upgrade_yet() -> None:
-    """Example 3 loads; the upgrade is not passed on, so the backend answers as to any request."""
-    with backends(answering(simple(b"plain"))) as (server,):
-        config = {
-            "backends": [{"name": "ws-backend", "address": f"localhost:{server.port}"}],
-            "http": {"enable_websocket": True},
-        }
-        with balance(config) as proxy:
-            response = proxy.get("/socket", Connection="Upgrade", Upgrade="websocket", Sec_WebSocket_Version="13")
-            assert response.body == b"plain"
-            assert b"upgrade:" not in server.requests[0].lower()
-            assert "not built yet" in proxy.log
-
-
 # --- demo backends, statistics, a client from another library -------------------------------------------------
 
 

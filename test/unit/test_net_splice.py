@@ -24,6 +24,8 @@ from test.unit.test_net_sockets import Recorder, SocketTestCase, reactor
 class Source:
     """Where bytes come from: the protocol of a splice's source."""
 
+    room = 1 << 30
+
     def __init__(self, source: Any, target: Any, pipes: Pipes) -> None:
         self.source, self.target = source, target
         source.protocol = self
