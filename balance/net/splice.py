@@ -146,11 +146,12 @@ class Splice:
             return None if error.errno in (EAGAIN, EINTR) else main.CONNECTION_LOST
         if not size:
             self._pipes.give(pipe)
-            return main.CONNECTION_LOST if self._source.broken else main.CONNECTION_DONE
+            return main.CONNECTION_DONE
         self._pipe = pipe
         self.held = size
         self._owner.count(size)
-        self._target.broken = self._move() is not None  # `write` meets it again, where it can be reported
+        if self._move() is not None:
+            self._target.broken = True  # `write` meets it again, where it can be reported
         if self.held:
             self._source.stopReading()
             self._target.startWriting()

@@ -18,6 +18,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorFDSet
 from twisted.python import log
+from twisted.python.failure import Failure
 
 #: Bytes asked of the kernel at once. More costs a larger allocation for every small message.
 READ_SIZE: Final = 64 * 1024
@@ -60,7 +61,7 @@ class EagerConnection(tcp.Connection):
                 return None
             return main.CONNECTION_LOST
         if not data:
-            return main.CONNECTION_LOST if self.broken else main.CONNECTION_DONE
+            return main.CONNECTION_DONE
         if len(data) == READ_SIZE:
             self._read_size = BULK_READ_SIZE
         self.protocol.dataReceived(data)
@@ -85,6 +86,14 @@ class EagerConnection(tcp.Connection):
         self.offset = sent
         self._maybePauseProducer()
         self.startWriting()
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """What looked like the end of what is read. It is a reset where a write has met one already, and where the
+        poller saw a hang-up without anything to read, and did not look whether there is an error."""
+        if self.broken or self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.connectionLost(Failure(main.CONNECTION_LOST))
+        else:
+            tcp.Connection.readConnectionLost(self, reason)
 
     def half_close(self) -> None:
         """`loseWriteConnection`, at once where nothing is queued."""
