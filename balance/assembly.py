@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,15 +29,19 @@ from balance.resilience.retry import RetryBudget
 from balance.routing.rule import Rule
 from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
+from balance.secure import backend_tls, certificate_fields, private_fields, termination
 from balance.tcp.proxy import TCPProxyFactory
 from balance.tcp.route import TcpRoute
 from balance.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
     from balance.config import Config, HeaderEditsConfig, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
+    from balance.config.tls import BackendTlsConfig
     from balance.interfaces import IAffinity
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
+    from balance.net.tls_client import BackendTls
+    from balance.net.tls_server import TlsTermination
     from balance.observe.access_log import AccessLog
 
 T = TypeVar("T")
@@ -47,13 +51,16 @@ SESSION_AFFINITY = "session-affinity"
 
 @dataclass(frozen=True)
 class Assembly:
-    """What a listener was turned into. ``connections`` are those that are kept, of mode http."""
+    """What a listener was turned into. ``connections`` are those that are kept, of mode http: of each backend, and of
+    each TLS setting that a route has of its own. ``tls`` is what looks at its files from time to time.
+    """
 
     config: Listener
     proxy: HttpProxy | TCPProxyFactory
     backends: tuple[Backend, ...]
-    connections: Mapping[Backend, BackendConnections]
+    connections: tuple[BackendConnections, ...]
     pools: tuple[Pool, ...]
+    tls: tuple[TlsTermination | BackendTls, ...] = ()
 
 
 def assemble_all(
@@ -64,10 +71,12 @@ def assemble_all(
     :param shared: as for `assemble`
     """
     common = _backends(config, on_health)
+    private = private_fields(config.each_listener)
     return [
         assemble(
             listener,
             backends=common if listener.backends is config.backends else _backends(listener, on_health),
+            private=private,
             **shared,
         )
         for listener in config.each_listener
@@ -84,12 +93,15 @@ def assemble(
     access_log: AccessLog | None = None,
     on_health: Callable[[Backend], None] | None = None,
     rng: random.Random | None = None,
+    private: Collection[bytes] | None = None,
 ) -> Assembly:
     """Build the proxy of one listener.
 
     :param backends: those of the configuration, where others use them too
     :param clock: monotonic seconds
     :param rng: for balancers that draw lots
+    :param private: fields that no client may send; by default, those that the listener itself vouches for
+    :raises TlsError: a certificate cannot be used
     """
     build = _Build(
         config,
@@ -99,6 +111,7 @@ def assemble(
         clock,
         access_log,
         rng or random.Random(),
+        private_fields([config]) if private is None else private,
     )
     return _assemble_tcp(build) if config.mode == "tcp" else _assemble_http(build)
 
@@ -114,6 +127,7 @@ class _Build:
     clock: Callable[[], float]
     access_log: AccessLog | None
     rng: random.Random
+    private: Collection[bytes]
 
     def pool(self, name: str, members: Sequence[Backend], options: LoadBalancer) -> Pool:
         balancer = build_balancer(
@@ -121,6 +135,13 @@ class _Build:
             {"load_factor": options.load_factor, "virtual_nodes": options.virtual_nodes, "random": self.rng},
         )
         return Pool(self.config.prefix + name, members, balancer, options.max_queue)
+
+    def tls_of(
+        self, name: str, own: BackendTlsConfig | None = None, protocols: Sequence[str] = ()
+    ) -> BackendTls | None:
+        """TLS with a backend: as ``own`` says, or the backend itself."""
+        item = next(item for item in self.config.backends if item.name == name)
+        return backend_tls(name, item.address, item.tls if own is None else own, protocols)
 
     def members(self, names: Sequence[str]) -> list[Backend]:
         return [self.backends[name] for name in names]
@@ -143,6 +164,9 @@ def _assemble_tcp(build: _Build) -> Assembly:
         )
         for order, route in enumerate(config.routes)
     ] or [rule("default", tuple(build.backends.values()), config.load_balancer)]
+    tls = termination(config, build.deadlines)
+    spoken = {backend: build.tls_of(name) for name, backend in build.backends.items()}
+    secure = {backend: each for backend, each in spoken.items() if each is not None}
     proxy = TCPProxyFactory(
         config.label,
         SniTable(rules),
@@ -155,8 +179,12 @@ def _assemble_tcp(build: _Build) -> Assembly:
         access_log=build.access_log,
         accept_proxy=config.accept_proxy,
         send_proxy={build.backends[b.name]: int(b.send_proxy[1]) for b in config.backends if b.send_proxy},
+        tls=tls,
+        backend_tls=secure,
     )
-    return Assembly(config, proxy, tuple(build.backends.values()), {}, tuple(each.target.pool for each in rules))
+    pools = tuple(each.target.pool for each in rules)
+    watched: list[TlsTermination | BackendTls] = [*secure.values(), *([tls] if tls is not None else [])]
+    return Assembly(config, proxy, tuple(build.backends.values()), (), pools, tuple(watched))
 
 
 def _conditions(route: TcpRouteConfig, order: int) -> dict[str, Any]:
@@ -165,27 +193,29 @@ def _conditions(route: TcpRouteConfig, order: int) -> dict[str, Any]:
 
 def _assemble_http(build: _Build) -> Assembly:
     config, backends, clock = build.config, build.backends, build.clock
-    deadlines, dialer, access_log = build.deadlines, build.dialer, build.access_log
+    deadlines, access_log = build.deadlines, build.access_log
     limits = HeadLimits(config.limits.head_size, config.limits.header_fields, config.limits.uri_length)
-    connections = {
-        backend: BackendConnections(
-            backend,
-            dialer,
-            deadlines,
-            config.timeouts,
-            limits,
-            max_idle=config.http.max_idle_conns_per_host,
-            idle_timeout=config.http.idle_conn_timeout,
-        )
-        for backend in backends.values()
-    }
+    connections = _connections(build, limits, backends)
+    kept = [*connections.values()]
     counters = ListenerCounters(config.label)
     rules = _rules(build)
+    for route in config.http.routes:
+        if route.tls is not None:
+            own = _connections(build, limits, route.backends, route.tls)
+            next(rule.target for rule in rules if rule.name == route.name).connections = own
+            kept += own.values()
+    tls = termination(config, deadlines)
     proxy = HttpProxy(
         config.label,
         RuleTable(rules),
         connections,
-        forwarding=ForwardingRules(config.trusted_proxies, forwarded=config.http.forwarded, via=config.http.via),
+        forwarding=ForwardingRules(
+            config.trusted_proxies,
+            forwarded=config.http.forwarded,
+            via=config.http.via,
+            certificate=certificate_fields(config),
+            private=build.private,
+        ),
         counters=counters,
         deadlines=deadlines,
         timeouts=config.timeouts,
@@ -199,9 +229,34 @@ def _assemble_http(build: _Build) -> Assembly:
         access_log=access_log,
         accept_proxy=config.accept_proxy,
         drain_spread=config.http.websocket.drain_spread,
+        tls=tls,
     )
     pools = tuple(rule.target.pool for rule in rules)
-    return Assembly(config, proxy, tuple(backends.values()), connections, pools)
+    watched: list[TlsTermination | BackendTls] = [each.tls for each in kept if each.tls is not None]
+    watched += [tls] if tls is not None else []
+    return Assembly(config, proxy, tuple(backends.values()), tuple(kept), pools, tuple(watched))
+
+
+def _connections(
+    build: _Build, limits: HeadLimits, names: Iterable[str], own: BackendTlsConfig | None = None
+) -> dict[Backend, BackendConnections]:
+    """How backends are reached.
+
+    :param own: a route's TLS, in place of theirs
+    """
+    return {
+        build.backends[name]: BackendConnections(
+            build.backends[name],
+            build.dialer,
+            build.deadlines,
+            build.config.timeouts,
+            limits,
+            max_idle=build.config.http.max_idle_conns_per_host,
+            idle_timeout=build.config.http.idle_conn_timeout,
+            tls=build.tls_of(name, own, ("http/1.1",)),
+        )
+        for name in names
+    }
 
 
 def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:
@@ -225,6 +280,9 @@ def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
         path_prefix=route.path_prefix,
         headers=route.headers,
         methods=route.methods,
+        client_subject=route.client_subject,
+        client_fingerprint=route.client_fingerprint,
+        client_verified=route.client_verified,
         priority=route.priority,
         order=order,
         target=target,

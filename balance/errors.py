@@ -116,6 +116,12 @@ class BadClientHello(ClientError):
     reason = "bad_client_hello"
 
 
+class TlsHandshakeFailed(ClientError):
+    """The TLS handshake with the client failed. (Why, balance_tls_failures counts.)"""
+
+    reason = "tls_handshake_failed"
+
+
 class MethodRefused(ClientError):
     """The method is one a reverse proxy does not serve (CONNECT, TRACE)."""
 
@@ -271,6 +277,30 @@ class ConnectTimeout(BackendError):
     retry = Retry.UNSENT
     reason = "connect_timeout"
     proxy_status = "connection_timeout"
+
+
+class TlsCertificateError(BackendError):
+    """The backend's certificate is not trusted, has expired, or is another host's."""
+
+    retry = Retry.UNSENT
+    reason = "tls_certificate_error"
+    proxy_status = "tls_certificate_error"
+
+
+class TlsAlertReceived(BackendError):
+    """The backend refused the TLS handshake."""
+
+    retry = Retry.UNSENT
+    reason = "tls_alert_received"
+    proxy_status = "tls_alert_received"
+
+
+class TlsProtocolError(BackendError):
+    """The TLS handshake with the backend failed."""
+
+    retry = Retry.UNSENT
+    reason = "tls_protocol_error"
+    proxy_status = "tls_protocol_error"
 
 
 class BackendReset(BackendError):

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
 
     from balance.config import Metrics
+    from balance.net.tls_client import BackendTls
+    from balance.net.tls_server import TlsTermination
 
 #: Seconds between looks at passive health, and between flushes of the access log.
 HOUSEKEEPING = 1.0
@@ -64,7 +66,8 @@ class ListenerService(Service):
         :raises ListenError: the address is taken, or not ours
         """
         if not self.ports:
-            self.ports = listen(self._reactor, self._assembly.config.listen, self._assembly.proxy)
+            config = self._assembly.config
+            self.ports = listen(self._reactor, config.listen, self._assembly.proxy, tls=config.tls.enabled)
 
     def startService(self) -> None:
         super().startService()
@@ -75,13 +78,13 @@ class ListenerService(Service):
         super().stopService()
         ports, self.ports = self.ports, []
         yield gatherResults([maybeDeferred(port.stopListening) for port in ports])
-        for connections in self._assembly.connections.values():
+        for connections in self._assembly.connections:
             connections.closing = True
         self._limit = self._reactor.callLater(self._assembly.config.timeouts.drain, self._hurry)
         yield self._assembly.proxy.drain()
         if self._limit.active():
             self._limit.cancel()
-        for connections in self._assembly.connections.values():
+        for connections in self._assembly.connections:
             connections.close()
 
     def _hurry(self) -> None:
@@ -94,14 +97,21 @@ class ListenerService(Service):
 
 
 class Housekeeping(Service):
-    """What time does: deadlines, passive health, and the access log on its way to the disk."""
+    """What time does: deadlines, passive health, certificates that were renewed, and the access log on its way to the
+    disk."""
 
     def __init__(
-        self, reactor: Any, deadlines: Deadlines, backends: Collection[Backend], access_log: AccessLog | None
+        self,
+        reactor: Any,
+        deadlines: Deadlines,
+        backends: Collection[Backend],
+        access_log: AccessLog | None,
+        tls: Collection[TlsTermination | BackendTls] = (),
     ) -> None:
         self._deadlines = deadlines
         self._backends = backends
         self._access_log = access_log
+        self._tls = tls
         self._loop = LoopingCall(self._keep_house)
         self._loop.clock = reactor
 
@@ -119,6 +129,8 @@ class Housekeeping(Service):
 
     def _keep_house(self) -> None:
         sweep(self._backends, self._deadlines.now)
+        for each in self._tls:
+            each.refresh()
         self._flush()
 
     def _flush(self) -> None:
@@ -193,7 +205,8 @@ class BalanceService(MultiService):
         if config.metrics.enabled:
             MetricsService(reactor, config.metrics, views, self.assemblies).setServiceParent(self)
         backends = [backend for assembly in self.assemblies for backend in assembly.backends]
-        self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log)
+        tls = tuple(each for assembly in self.assemblies for each in assembly.tls)
+        self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log, tls)
         self._housekeeping.setServiceParent(self)
         #: One for each listener, in the order of the file.
         self.listeners = [ListenerService(reactor, assembly) for assembly in self.assemblies]
@@ -206,7 +219,8 @@ class BalanceService(MultiService):
         for notice in self._config.notices:
             self.log.info("{notice}", notice=notice)
         for listener in self._config.each_listener:
-            self.log.info("listening on {address}, mode {mode}", address=str(listener.listen), mode=listener.mode)
+            mode = f"{listener.mode} over TLS" if listener.tls.enabled else listener.mode
+            self.log.info("listening on {address}, mode {mode}", address=str(listener.listen), mode=mode)
         self._reactor.callWhenRunning(signals.install, self._reactor, self._insist)
         if self._access_log is not None:
             self._reactor.callWhenRunning(signals.on_rotate, self._reactor, self._access_log.reopen)
@@ -239,7 +253,7 @@ def _views(assemblies: Sequence[Assembly]) -> Views:
     pools = [pool for assembly in assemblies for pool in assembly.pools]
 
     def idle(backend: Backend) -> int:
-        return sum(each.connections[backend].idle for each in assemblies if backend in each.connections)
+        return sum(kept.idle for each in assemblies for kept in each.connections if kept.backend is backend)
 
     return Views([assembly.proxy for assembly in assemblies], backends, pools, idle)
 
@@ -251,6 +265,7 @@ def make_service(config: Config | Mapping[str, Any] | str, reactor: Any = None) 
     :param reactor: the one to run on; the global one by default
     :raises ConfigError: something is wrong with the configuration
     :raises PluginError: an algorithm's plugin is missing or broken
+    :raises TlsError: a certificate cannot be used
     """
     checked = made(config, algorithms=balancer_names())
     if reactor is None:

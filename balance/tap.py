@@ -57,11 +57,12 @@ def makeService(options: Options) -> IService:
     """
     from balance.net.listen import ListenError
     from balance.registry import PluginError
+    from balance.secure import TlsError
     from balance.service import make_service
 
     try:
         service = make_service(options["loaded"])
         service.privilegedStartService()
-    except (ListenError, PluginError) as error:
+    except (ListenError, PluginError, TlsError) as error:
         raise SystemExit(f"balance: {error}") from None
     return service

@@ -7,15 +7,47 @@ added to, and the client is the last address of the chain that no trusted proxy 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final
 
 from balance.codec.http1.grammar import FORWARDED_NAMES
 from balance.model import Headers, RequestHead
 
+if TYPE_CHECKING:
+    from balance.codec.certificates import PeerCertificate
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _VIA_NAME: Final = b"balance"
+
+#: What routes may ask of a client (`balance.routing.rule`): nothing but a verified certificate tells anything.
+_ANONYMOUS: Final = frozenset({b":client-verified:false"})
+
+
+class CertificateFields:
+    """Names of the fields that tell a backend about a client's certificate; an empty one is not sent."""
+
+    __slots__ = ("fingerprint", "subject", "verified")
+
+    def __init__(self, subject: str, fingerprint: str, verified: str) -> None:
+        self.subject = subject.encode("ascii")
+        self.fingerprint = fingerprint.encode("ascii")
+        self.verified = verified.encode("ascii")
+
+    @property
+    def names(self) -> Collection[bytes]:
+        """All of them, lower case."""
+        return [name.lower() for name in (self.subject, self.fingerprint, self.verified) if name]
+
+    def of(self, certificate: PeerCertificate | None) -> list[tuple[bytes, bytes]]:
+        """The fields for one client."""
+        fields = [(self.verified, b"false" if certificate is None else b"true")]
+        if certificate is not None:
+            fields += [
+                (self.subject, certificate.subject.encode("ascii")),
+                (self.fingerprint, certificate.fingerprint.encode("ascii")),
+            ]
+        return [field for field in fields if field[0]]
 
 
 class ForwardingRules:
@@ -24,12 +56,24 @@ class ForwardingRules:
     :param trusted: peers whose forwarded fields are believed
     :param forwarded: send `Forwarded` too
     :param via: add to `Via`, in both directions
+    :param certificate: tell backends about clients' certificates; None where clients are not asked for any
+    :param private: fields that no client may send, whoever it is (lower case, with hyphens)
     """
 
-    def __init__(self, trusted: Sequence[Network] = (), *, forwarded: bool = False, via: bool = False) -> None:
+    def __init__(
+        self,
+        trusted: Sequence[Network] = (),
+        *,
+        forwarded: bool = False,
+        via: bool = False,
+        certificate: CertificateFields | None = None,
+        private: Collection[bytes] = (),
+    ) -> None:
         self._trusted = tuple(trusted)
         self.forwarded = forwarded
         self.via = via
+        self.certificate = certificate
+        self.private = frozenset(private)
 
     def trusts(self, address: str) -> bool:
         """Whether that address (text of an IP address) belongs to a trusted proxy."""
@@ -43,9 +87,12 @@ class ForwardingRules:
             parsed = parsed.ipv4_mapped
         return any(parsed in network for network in self._trusted)
 
-    def for_peer(self, address: str, scheme: bytes) -> Forwarding:
-        """The rules as they apply to one client connection."""
-        return Forwarding(self, address, scheme)
+    def for_peer(self, address: str, scheme: bytes, certificate: PeerCertificate | None = None) -> Forwarding:
+        """The rules as they apply to one client connection.
+
+        :param certificate: the client's, verified
+        """
+        return Forwarding(self, address, scheme, certificate)
 
 
 class Forwarding:
@@ -53,13 +100,18 @@ class Forwarding:
     the same host, so they are made once.
     """
 
-    __slots__ = ("_host", "_lines", "_names", "_rules", "_trusted", "address", "scheme")
+    __slots__ = ("_certificate", "_host", "_lines", "_names", "_rules", "_trusted", "address", "facts", "scheme")
 
-    def __init__(self, rules: ForwardingRules, address: str, scheme: bytes) -> None:
+    def __init__(
+        self, rules: ForwardingRules, address: str, scheme: bytes, certificate: PeerCertificate | None = None
+    ) -> None:
         self._rules = rules
         self.address = address
         self.scheme = scheme
         self._trusted = rules.trusts(address)
+        self._certificate = rules.certificate.of(certificate) if rules.certificate is not None else []
+        #: What routes may ask of the client.
+        self.facts = _ANONYMOUS if certificate is None else _facts(certificate)
         self._host: bytes | None = None
         self._lines: list[bytes] = []
         self._names: list[bytes] = []
@@ -67,6 +119,8 @@ class Forwarding:
     def apply(self, head: RequestHead) -> str:
         """Set the fields on ``head``; returns the client's address (text, no port)."""
         headers = head.headers
+        if self._rules.private:
+            _remove_private(head, self._rules.private)
         if head.has_forwarded:
             if self._trusted:
                 return self._append(head)
@@ -89,6 +143,8 @@ class Forwarding:
             fields.add(b"X-Forwarded-Host", host)
         if self._rules.forwarded:
             fields.add(b"Forwarded", self._element(host))
+        for name, value in self._certificate:
+            fields.add(name, value)
         return fields
 
     def _append(self, head: RequestHead) -> str:
@@ -106,6 +162,8 @@ class Forwarding:
         if self._rules.forwarded:
             elements = headers.get_all(b"forwarded")
             headers.set(b"Forwarded", b", ".join([*elements, self._element(head.host)]))
+        for name, value in self._certificate:
+            headers.add(name, value)
         if self._rules.via:
             add_via(headers, head.version)
         return client
@@ -135,6 +193,20 @@ def add_via(headers: Headers, version: int) -> None:
     """Add ourselves to `Via` (RFC 9110, section 7.6.3)."""
     hop = (b"2" if version == 20 else b"1.%d" % (version - 10)) + b" " + _VIA_NAME
     headers.set(b"Via", b", ".join([*headers.get_all(b"via"), hop]))
+
+
+def _facts(certificate: PeerCertificate) -> frozenset[bytes]:
+    subject, fingerprint = certificate.subject.encode("ascii"), certificate.fingerprint.encode("ascii")
+    return frozenset({b":client-verified:true", b":client-subject:" + subject, b":client-fingerprint:" + fingerprint})
+
+
+def _remove_private(head: RequestHead, private: frozenset[bytes]) -> None:
+    """WSGI and CGI read X_Client_Cert as X-Client-Cert, so both are taken out."""
+    headers = head.headers
+    if not private.isdisjoint(headers.names) or head.has_underscore:
+        for name in set(headers.names):
+            if name.replace(b"_", b"-") in private:
+                headers.remove(name)
 
 
 def _remove_forwarded(headers: Headers) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path as FilePath
 from typing import Any
@@ -14,6 +15,7 @@ from balance.config.errors import ConfigError, Problem
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.messages import message
 from balance.config.schema import ALGORITHMS, Config
+from balance.config.tls_files import TlsFiles, absolute_paths
 
 
 def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
@@ -28,17 +30,18 @@ def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
         raise ConfigError(path, [Problem(0, 0, "", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise ConfigError(path, [Problem(0, 0, "", "cannot be read: this is not UTF-8 text")]) from None
-    return loads(text, path, algorithms=algorithms)
+    return loads(text, path, algorithms=algorithms, folder=os.path.dirname(path))
 
 
-def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = ALGORITHMS) -> Config:
-    """Like `load`, from text. ``source`` stands in messages."""
-    return checked(Document(text, source), algorithms)
+def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = ALGORITHMS, folder: str = "") -> Config:
+    """Like `load`, from text. ``source`` stands in messages; paths are relative to ``folder``."""
+    return checked(Document(text, source), algorithms, folder)
 
 
-def checked(document: Document, algorithms: Collection[str]) -> Config:
+def checked(document: Document, algorithms: Collection[str], folder: str = "") -> Config:
     """Everything but the reading: what is wrong with a document, or what it means.
 
+    :param folder: what paths in it are relative to
     :raises ConfigError: something in it is wrong
     """
     problems = document.problems
@@ -50,6 +53,10 @@ def checked(document: Document, algorithms: Collection[str]) -> Config:
     for path, listener in listeners_of(document):
         problems += check(document, listener, path)
     problems += check_listeners(document)
+    files = TlsFiles(document)
+    for path, listener in [((), document.data), *listeners_of(document)]:
+        absolute_paths(listener, folder)
+        problems += files.check(listener, path)
     config = None
     try:
         config = Config.model_validate(_tuples(document.data), context={"algorithms": tuple(algorithms)})
@@ -62,7 +69,7 @@ def checked(document: Document, algorithms: Collection[str]) -> Config:
             problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
     if problems or config is None:
         raise ConfigError(document.source, problems)
-    return inherited(config.model_copy(update={"notices": told}))
+    return inherited(config.model_copy(update={"notices": (*told, *files.notices)}))
 
 
 def _tuples(value: Any) -> Any:

@@ -46,7 +46,7 @@ Files in [`etc/examples`](../etc/examples) show one feature each.
 | network | `10.0.0.0/8`, `2001:db8::1` | A network, or one address. |
 
 Unknown keys, keys given twice and names used twice are mistakes. Configurations of the original Balance, written in Go,
-load unchanged; keys of it that are not built yet (`tls`, active health checks, `security`) are refused, unless
+load unchanged; keys of it that are not built yet (active health checks, `security`) are refused, unless
 they are switched off.
 
 ## Which route is taken

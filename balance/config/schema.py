@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from balance.config.section import Section
+from balance.config.tls import BackendTlsValue, Fingerprint, Subject, TlsConfig
 from balance.config.values import (
     BackendAddress,
     Duration,
@@ -77,6 +78,7 @@ class BackendConfig(Section):
         default=None,
         description="`mode: tcp`: begin each connection with a PROXY protocol header that names the client.",
     )
+    tls: BackendTlsValue = Field(default=None, description="Speak TLS with it: `true`, or a mapping.")
 
 
 class LoadBalancer(Section):
@@ -163,6 +165,17 @@ class RouteConfig(Section):
         examples=[{"X-API-Key": "premium"}],
     )
     methods: tuple[Token, ...] = Field(default=(), description="Methods; empty: all.", examples=[["GET", "HEAD"]])
+    client_subject: Subject = Field(
+        default="",
+        description="Subject of the client's verified certificate (RFC 4514), exactly; see `tls.client_auth`.",
+        examples=["CN=billing,O=Example"],
+    )
+    client_fingerprint: Fingerprint = Field(
+        default="", description="Its SHA-256, in hex; colons and case do not matter."
+    )
+    client_verified: bool | None = Field(
+        default=None, description="`true`: only clients with a verified certificate; `false`: only those without."
+    )
     backends: tuple[str, ...] = Field(
         min_length=1, description="Names of the backends that serve this route.", examples=[["api-1", "api-2"]]
     )
@@ -183,6 +196,10 @@ class RouteConfig(Section):
     max_body_size: Size | None = Field(default=None, description="As `limits.body_size`, for this route.")
     websocket: WebSocketConfig | None = Field(
         default=None, description="WebSocket, where this route differs from `http.websocket`."
+    )
+    tls: BackendTlsValue = Field(
+        default=None,
+        description="TLS with its backends, in place of what they say themselves: `true`, `false`, or a mapping.",
     )
 
 
@@ -353,11 +370,12 @@ class Listener(Section):
         description="Networks whose `X-Forwarded-*`, and PROXY headers, are believed.",
         examples=[["10.0.0.0/8"]],
     )
+    tls: TlsConfig = Field(default=TlsConfig(), description="TLS with clients.")
     accept_proxy: bool = Field(
         default=False,
         description="Connections from `trusted_proxies` begin with a PROXY protocol header, version 1 or 2, "
-        "which names the "
-        "client. One without is closed; other peers are taken as they are.",
+        "which names the client, in clear text also where TLS follows. One without is closed; other peers are taken "
+        "as they are.",
     )
 
     @property

@@ -29,6 +29,11 @@ def summarise(config: Config, routes: Sequence[Routes]) -> str:
 def _listener(config: Listener, routes: Routes) -> Iterator[str]:
     name = f"  {config.label}" if config.prefix else ""
     yield f"listener  {config.mode}  {config.listen}{name}{'  PROXY headers' if config.accept_proxy else ''}"
+    if config.tls.enabled:
+        yield f"  TLS {config.tls.min_version} to {config.tls.max_version}, client_auth {config.tls.client_auth}:"
+        for certificate in config.tls.served:
+            names = ", ".join(certificate.domains) or "the names in it"
+            yield f"    {certificate.cert_file}: {names}{' (default)' if certificate.default else ''}"
     kind = "connection" if config.mode == "tcp" else "request"
     yield f"  routes, in the order they are tried:{'' if routes else f' every {kind}, to all backends'}"
     for number, route in enumerate(routes, 1):
@@ -46,7 +51,10 @@ def _listener(config: Listener, routes: Routes) -> Iterator[str]:
 def _backend(backend: BackendConfig) -> str:
     limit = f"  max_connections {backend.max_connections}" if backend.max_connections else ""
     proxy = f"  PROXY {backend.send_proxy}" if backend.send_proxy else ""
-    return f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}{proxy}"
+    tls = (
+        "" if backend.tls is None or not backend.tls.enabled else f"  TLS{'' if backend.tls.verify else ' UNVERIFIED'}"
+    )
+    return f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}{proxy}{tls}"
 
 
 def _conditions(route: RouteConfig | TcpRouteConfig) -> str:
@@ -58,6 +66,10 @@ def _conditions(route: RouteConfig | TcpRouteConfig) -> str:
     parts += [f"path {route.path_prefix}"] if route.path_prefix else []
     parts += [f"{name}: {value}" for name, value in route.headers.items()]
     parts += [f"method {', '.join(route.methods)}"] if route.methods else []
+    parts += [f"client subject {route.client_subject}"] if route.client_subject else []
+    parts += [f"client fingerprint {route.client_fingerprint}"] if route.client_fingerprint else []
+    if route.client_verified is not None:
+        parts.append(f"client {'verified' if route.client_verified else 'not verified'}")
     return " and ".join(parts)
 
 

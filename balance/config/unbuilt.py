@@ -30,20 +30,6 @@ _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     _NUMBER: (int, float),
     _SCALAR: (str, int, float),
 }
-_TLS: Final[Mapping[str, Any]] = {
-    "enabled": _BOOL,
-    "cert_file": _TEXT,
-    "key_file": _TEXT,
-    "min_version": _SCALAR,
-    "max_version": _SCALAR,
-    "certificates": [{"cert_file": _TEXT, "key_file": _TEXT, "domains": [_TEXT], "default": _BOOL}],
-    "client_auth": _TEXT,
-    "client_ca_file": _TEXT,
-    "cipher_suites": [_TEXT],
-    "session_tickets_disabled": _BOOL,
-    "prefer_server_cipher_suites": _BOOL,
-    "alpn_protocols": [_TEXT],
-}
 _RATE_LIMIT: Final[Mapping[str, Any]] = {
     "enabled": _BOOL,
     "type": _TEXT,
@@ -68,18 +54,15 @@ _PROBES: Final[Mapping[str, Any]] = {
 }
 #: Single keys, refused whatever they say.
 _HTTP: Final = ("http2_session",)
-_BACKEND: Final = ("tls", "protocol")
-_ROUTE: Final = ("tls", "filters", "retries", "timeouts")
+_BACKEND: Final = ("protocol",)
+_ROUTE: Final = ("filters", "retries", "timeouts")
 
 
 def not_built(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:
     """What is asked for, or written badly, in the mapping at ``path``. Takes all of it out of ``data``."""
-    for key, kind in (("tls", _TLS), ("security", _SECURITY)):
-        if key in data:
-            yield from _slips(document, (*path, key), data[key], kind)
-    if _get(data.get("tls"), "enabled") is True:
-        yield document.problem((*path, "tls"), f"TLS {LATER}", at_key=True)
     security: Path = (*path, "security")
+    if "security" in data:
+        yield from _slips(document, security, data["security"], _SECURITY)
     limit, blocked = (_get(data.get("security"), key) for key in _SECURITY)
     if _get(limit, "enabled") is True:
         yield document.problem((*security, "rate_limit"), f"rate limiting {LATER}", at_key=True)
@@ -92,7 +75,6 @@ def not_built(document: Document, data: dict[str, Any], path: Path) -> Iterator[
         yield from _slips(document, place, probes, _PROBES)
         if probes.get("enabled") is True:
             yield document.problem((*place, "enabled"), f"an active health check {LATER}")
-    data.pop("tls", None)
     data.pop("security", None)
     yield from _single_keys(document, data, path)
 

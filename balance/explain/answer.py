@@ -79,16 +79,16 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     head = parse_request(question.block(), proxy.head_limits)
     about["request"] |= {"host": _text(head.host), "target": _text(head.target)}
     came = list(head.headers.lines)
-    rule = proxy.routes.match(head)
-    about["routes"] = _tried(proxy.routes.ordered, rule, head)
+    forwarding = proxy.forwarding.for_peer(
+        question.client, (question.scheme or "http").encode().replace(b"ws", b"http")
+    )
+    rule = proxy.routes.match(head, forwarding.facts)
+    about["routes"] = _tried(proxy.routes.ordered, rule, head, forwarding.facts)
     if rule is None:
         raise NoRoute
     route: HttpRoute = rule.target
     about["route"] = route.name
     about["filters"] = _filters(route)
-    forwarding = proxy.forwarding.for_peer(
-        question.client, (question.scheme or "http").encode().replace(b"ws", b"http")
-    )
     client_ip = about["client"] = forwarding.apply(head)
     if not route.plain:
         route.admit(head)
@@ -105,7 +105,7 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     return Explanation(**about)
 
 
-def _tried(rules: Iterable[Any], matched: Any, request: Any) -> tuple[RouteTried, ...]:
+def _tried(rules: Iterable[Any], matched: Any, *request: Any) -> tuple[RouteTried, ...]:
     tried = []
     over = False
     for rule in rules:
@@ -114,7 +114,7 @@ def _tried(rules: Iterable[Any], matched: Any, request: Any) -> tuple[RouteTried
         elif rule is matched:
             outcome, why, over = "match", "", True
         else:
-            outcome, why = "no", rule.explain(request)
+            outcome, why = "no", rule.explain(*request)
         tried.append(RouteTried(rule.name, rule.priority, conditions(rule), outcome, why))
     return tuple(tried)
 
@@ -128,6 +128,7 @@ def conditions(rule: Rule[Any] | SniRule[Any]) -> str:
     parts = [f"host {_text(rule.host)}"] if rule.host else []
     parts += [f"path {_text(rule.path_prefix)}"] if rule.path_prefix else []
     parts += [f"{_text(name)}: {_text(value)}" for name, value in rule.headers]
+    parts += [f"{_text(fact[1:]).replace('-', ' ').replace(':', ' ', 1)}" for fact in sorted(rule.client)]
     parts += [f"method {', '.join(sorted(map(_text, rule.methods)))}"] if rule.methods else []
     return " and ".join(parts) or "every request"
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from balance.http.streams import BackendStream
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dial, Dialer
+    from balance.net.tls_client import BackendTls
     from balance.pool.backend import Backend
 
 
@@ -26,6 +27,7 @@ class BackendConnections:
     """
     :param max_idle: idle connections kept; 0 keeps none
     :param idle_timeout: seconds an idle connection is kept
+    :param tls: speak TLS; connections made under other settings are in another object's hands
     """
 
     __slots__ = (
@@ -38,6 +40,7 @@ class BackendConnections:
         "deadlines",
         "head_limits",
         "timeouts",
+        "tls",
     )
 
     def __init__(
@@ -50,8 +53,10 @@ class BackendConnections:
         *,
         max_idle: int = 100,
         idle_timeout: float = 90.0,
+        tls: BackendTls | None = None,
     ) -> None:
         self.backend = backend
+        self.tls = tls
         self.deadlines = deadlines
         self.timeouts = timeouts
         self.head_limits = head_limits
@@ -81,7 +86,12 @@ class BackendConnections:
             connected(protocol)
 
         return self._dialer.dial(
-            self.backend.address, lambda: Http1Connection(self), self.timeouts.connect, on_connected, failed
+            self.backend.address,
+            lambda protocol: Http1Connection(self),
+            self.timeouts.connect,
+            on_connected,
+            failed,
+            tls=self.tls,
         )
 
     def opened(self, connection: Http1Connection) -> None:

@@ -120,7 +120,7 @@ class Exchange(Timed):
             self._body = [data] if data else []
             self.body_in = len(data)
         try:
-            rule = proxy.routes.match(request)
+            rule = proxy.routes.match(request, self.client.forwarding.facts)
             if rule is None:
                 raise NoRoute
             route = self.route = rule.target
@@ -150,7 +150,8 @@ class Exchange(Timed):
         self.backend = self.last_backend = backend
         self.attempts += 1
         backend.lease()
-        connections = self.proxy.connections[backend]
+        assert self.route is not None
+        connections = (self.route.connections or self.proxy.connections)[backend]
         stream = connections.take() if reuse else None
         if stream is not None:
             self.connected(stream)

@@ -13,9 +13,10 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from balance.errors import ExchangeError, Source
+from balance.errors import ExchangeError, Source, TlsHandshakeFailed
 from balance.http.http1_server import Http1Channel
 from balance.net.preface import ProxyPreface
+from balance.net.tls_handshake import ServerHandshake
 from balance.websocket.tunnels import Tunnels
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from balance.http.exchange import Exchange
     from balance.http.route import HttpRoute
     from balance.net.deadlines import Deadlines
+    from balance.net.tls_server import TlsTermination
+    from balance.net.tls_transport import TlsConnection
     from balance.observe.access_log import AccessLog
     from balance.observe.counters import ListenerCounters
     from balance.pool.backend import Backend
@@ -43,6 +46,7 @@ class HttpProxy(ServerFactory):
     :param replay_size: bytes of a request body kept for a replay
     :param accept_proxy: peers that are trusted begin with a PROXY header
     :param drain_spread: seconds over which WebSocket connections are closed when the time to drain is over
+    :param tls: connections are TLS; None for clear text
     """
 
     log = Logger()
@@ -67,6 +71,7 @@ class HttpProxy(ServerFactory):
         scheme: bytes = b"http",
         accept_proxy: bool = False,
         drain_spread: float = 5.0,
+        tls: TlsTermination | None = None,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -89,22 +94,36 @@ class HttpProxy(ServerFactory):
         self.tunnels = Tunnels(counters, deadlines, read=timeouts.read, write=timeouts.write)
         self._scheme = scheme
         self._accept_proxy = accept_proxy
+        self.tls = tls
         self._channels: set[Http1Channel] = set()
         self._drained: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: IAddress | None) -> Http1Channel | ProxyPreface:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> Http1Channel | ProxyPreface | ServerHandshake:  # type: ignore[override]
         host = getattr(addr, "host", "").removeprefix("::ffff:")
         if self._accept_proxy and self.forwarding.trusts(host):
             return ProxyPreface(
                 self.deadlines,
                 self.timeouts.head,
-                lambda header: self._channel(header.source[0] if header.source is not None else host),
+                lambda header: self._begin(header.source[0] if header.source is not None else host),
                 lambda error: self._count_preface(host, error),
             )
-        return self._channel(host)
+        return self._begin(host)
 
-    def _channel(self, client: str) -> Http1Channel:
+    def _begin(self, client: str) -> Http1Channel | ServerHandshake:
+        """The protocol of a connection whose client is known."""
+        if self.tls is not None:
+            return self.tls.handshake(
+                lambda transport, hello: self.build_negotiated(client, transport),
+                lambda detail: self._count_preface(client, TlsHandshakeFailed(detail)),
+            )
         return Http1Channel(self, self.forwarding.for_peer(client, self._scheme))
+
+    def build_negotiated(self, client: str, transport: TlsConnection) -> Http1Channel:
+        """The protocol of a connection that is secure: by what ALPN chose (``transport.alpn``; empty for nothing).
+
+        :param client: its address
+        """
+        return Http1Channel(self, self.forwarding.for_peer(client, b"https", transport.certificate))
 
     def _count_preface(self, client: str, error: ExchangeError) -> None:
         """A connection that was not introduced as it has to be: not one request came of it."""
@@ -140,6 +159,8 @@ class HttpProxy(ServerFactory):
         """Finish what is under way; fires when the last connection has closed. Nothing limits it in time."""
         self.draining = True
         drained = self._drained = Deferred()
+        if self.tls is not None:
+            self.tls.abandon()
         for channel in self._channels.copy():
             channel.drain()
         self._check_drained()

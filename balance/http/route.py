@@ -14,6 +14,7 @@ from balance.model import Headers, RequestHead
 from balance.websocket.options import DEFAULT, WebSocketOptions
 
 if TYPE_CHECKING:
+    from balance.http.connections import BackendConnections
     from balance.interfaces import IAffinity
     from balance.pool.backend import Backend
     from balance.pool.pool import Pool
@@ -60,12 +61,14 @@ class HttpRoute:
     :param affinity: remembers which backend a client belongs to; None for no affinity
     :param host: Host field to send: empty for the client's own, ``"backend"`` for the backend's address, or a literal
     :param underscore_headers: ``pass``, ``drop`` or ``refuse`` fields whose names have an underscore
+    :param connections: how its backends are reached, where that differs from how the listener does
     :param max_body: bytes a request body may have; 0 for no limit
     :param websocket: what becomes of requests that ask for it
     """
 
     __slots__ = (
         "affinity",
+        "connections",
         "host",
         "host_is_backend",
         "key",
@@ -93,6 +96,7 @@ class HttpRoute:
         underscore_headers: str = "pass",
         max_body: int = 0,
         websocket: WebSocketOptions = DEFAULT,
+        connections: Mapping[Backend, BackendConnections] | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -105,6 +109,7 @@ class HttpRoute:
         self.underscore_headers = underscore_headers
         self.max_body = max_body
         self.websocket = websocket
+        self.connections = connections
         self.plain = not (self.request_edits or max_body or underscore_headers != "pass")
         self.requests = 0
 

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from errno import EADDRNOTAVAIL, EINPROGRESS, EISCONN, EMFILE, ENFILE, ENOBUFS, ENOMEM
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
@@ -19,10 +19,16 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from balance.errors import ConnectRefused, ConnectTimeout, DnsFailure, ExchangeError, OutOfResources
+from balance.errors import BackendError, ConnectRefused, ConnectTimeout, DnsFailure, ExchangeError, OutOfResources
 from balance.model import Address
 from balance.net.deadlines import Deadlines, Timed
+from balance.net.tls_handshake import ClientHandshake
+from balance.net.tls_transport import TlsClient, TlsConnection
 from balance.net.transport import EagerClient
+
+if TYPE_CHECKING:
+    from balance.net.tls_client import BackendTls
+    from balance.net.tls_session import TlsSession
 
 #: Seconds a resolved name is believed. The system's resolver does not tell for how long it may be.
 RESOLVED_FOR: Final = 10.0
@@ -61,19 +67,26 @@ class Dialer:
     def dial(
         self,
         address: Address,
-        factory: Callable[[], P],
+        factory: Callable[[str], P],
         timeout: float,
         connected: Callable[[P], None],
         failed: Callable[[ExchangeError], None],
+        *,
+        tls: BackendTls | None = None,
+        preface: bytes = b"",
     ) -> Dial:
         """Open a connection.
 
-        :param factory: makes the protocol (IProtocol), once the connection is there
+        :param factory: makes the protocol (IProtocol), once the connection is there and secure; it is told which
+            protocol was negotiated (ALPN), empty for none and in clear text
         :param timeout: seconds for all of it; 0 for no limit
         :param connected: called with the protocol, after its `makeConnection`
-        :param failed: called with `DnsFailure`, `ConnectRefused`, `ConnectTimeout` or `OutOfResources`
+        :param failed: called with `DnsFailure`, `ConnectRefused`, `ConnectTimeout`, `TlsCertificateError`,
+            `TlsAlertReceived`, `TlsProtocolError` or `OutOfResources`
+        :param tls: speak TLS; None for clear text
+        :param preface: sent first of all, in clear text
         """
-        dial = Dial(self, address, factory, connected, failed)
+        dial = Dial(self, address, factory, connected, failed, tls, preface)
         self.deadlines.arm(dial, timeout)
         targets = self._literal(address) or self._remembered(address)
         if targets:
@@ -126,15 +139,30 @@ class Dialer:
 class Dial(Timed):
     """One attempt to open a connection, over all addresses of a host."""
 
-    __slots__ = ("_address", "_connected", "_dialer", "_error", "_factory", "_failed", "_over", "_socket", "_targets")
+    __slots__ = (
+        "_address",
+        "_connected",
+        "_dialer",
+        "_error",
+        "_factory",
+        "_failed",
+        "_handshake",
+        "_over",
+        "_preface",
+        "_socket",
+        "_targets",
+        "_tls",
+    )
 
     def __init__(
         self,
         dialer: Dialer,
         address: Address,
-        factory: Callable[[], Any],
+        factory: Callable[[str], Any],
         connected: Callable[[Any], None],
         failed: Callable[[ExchangeError], None],
+        tls: BackendTls | None = None,
+        preface: bytes = b"",
     ) -> None:
         super().__init__()
         self._dialer = dialer
@@ -142,6 +170,9 @@ class Dial(Timed):
         self._factory = factory
         self._connected = connected
         self._failed = failed
+        self._tls = tls
+        self._preface = preface
+        self._handshake: ClientHandshake | None = None
         self._targets: list[Target] = []
         self._socket: _Connecting | None = None
         self._error: ExchangeError | None = None
@@ -161,7 +192,8 @@ class Dial(Timed):
         self._fail(DnsFailure(f"{self._address}: {failure.getErrorMessage()}"))
 
     def timed_out(self) -> None:
-        self._fail(ConnectTimeout(f"{self._address}: not connected in time"))
+        what = "TLS handshake not finished" if self._handshake is not None else "not connected"
+        self._fail(ConnectTimeout(f"{self._address}: {what} in time"))
 
     def _next(self) -> None:
         """Try the next address; when none is left, the last refusal stands."""
@@ -188,9 +220,15 @@ class Dial(Timed):
             self._note(number)
             self._next()
             return
+        if self._tls is not None:
+            self._secure(sock, self._tls)
+            return
         self._finish()
-        protocol = self._factory()
-        protocol.makeConnection(EagerClient(sock, protocol, self._dialer.reactor))
+        protocol = self._factory("")
+        transport = EagerClient(sock, protocol, self._dialer.reactor)
+        if self._preface:
+            transport.write(self._preface)
+        protocol.makeConnection(transport)
         self._connected(protocol)
 
     def _note(self, number: int) -> None:
@@ -200,6 +238,28 @@ class Dial(Timed):
             self._error = ConnectRefused(f"{self._address}: {os.strerror(number)}")
         elif self._error is None:
             self._error = OutOfResources(f"{self._address}: {os.strerror(number)}")
+
+    # --- TLS --------------------------------------------------------------------------------------------------
+
+    def _secure(self, sock: socket.socket, tls: BackendTls) -> None:
+        """Connected: now the handshake, on the same time limit."""
+        handshake = self._handshake = ClientHandshake(tls.session(), self._preface, self._secured, self._insecure)
+        handshake.makeConnection(TlsClient(sock, handshake, self._dialer.reactor))
+
+    def _secured(self, transport: TlsConnection, session: TlsSession) -> None:
+        assert self._tls is not None
+        self._tls.established(session)
+        self._handshake = None
+        self._finish()
+        protocol = transport.protocol = self._factory(transport.alpn)
+        protocol.makeConnection(transport)
+        self._connected(protocol)
+
+    def _insecure(self, error: BackendError) -> None:
+        """The server is there, so its other addresses are not tried: they would say the same."""
+        self._handshake = None
+        error.args = (f"{self._address}: {error.detail}",)
+        self._fail(error)
 
     def _fail(self, error: ExchangeError) -> None:
         if not self._over:
@@ -212,6 +272,9 @@ class Dial(Timed):
         connecting, self._socket = self._socket, None
         if connecting is not None:
             connecting.close()
+        handshake, self._handshake = self._handshake, None
+        if handshake is not None:
+            handshake.close()
 
 
 @implementer(IReadWriteDescriptor)

@@ -17,6 +17,7 @@ from twisted.internet.protocol import ServerFactory
 
 from balance.errors import BalanceError
 from balance.model import Address
+from balance.net.tls_transport import TlsServer, TlsUnixServer
 from balance.net.transport import EagerPort, EagerUnixPort
 
 BACKLOG: Final = 1024
@@ -27,14 +28,22 @@ class ListenError(BalanceError):
 
 
 def listen(
-    reactor: Any, address: Address, factory: ServerFactory, backlog: int = BACKLOG
+    reactor: Any, address: Address, factory: ServerFactory, backlog: int = BACKLOG, *, tls: bool = False
 ) -> list[EagerPort | EagerUnixPort]:
     """Start to accept connections.
 
     :param address: an empty host means every address of this machine, IPv4 and IPv6; port 0 any free port
+    :param tls: the protocols that the factory makes may turn to TLS
     :returns: the open ports; the first tells the port number
     :raises ListenError: in use, no permission, not an address of this machine; nothing is left open then
     """
+    ports = _listen(reactor, address, factory, backlog)
+    for port in ports if tls else []:
+        port.transport = TlsUnixServer if address.path else TlsServer
+    return ports
+
+
+def _listen(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> list[EagerPort | EagerUnixPort]:
     if address.path:
         return [_listen_unix(reactor, address, factory, backlog)]
     if address.host:

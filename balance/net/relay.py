@@ -20,6 +20,7 @@ from zope.interface import implementer
 from balance.errors import BackendReset, BackendWriteTimeout, ClientGone, ClientTimeout, ExchangeError, IdleTimeout
 from balance.net.deadlines import Timed
 from balance.net.splice import AVAILABLE, Splice
+from balance.net.tls_transport import TlsConnection
 
 if TYPE_CHECKING:
     from balance.net.deadlines import Deadlines
@@ -259,6 +260,8 @@ class Relay(Timed):
             if side.transport is not None:
                 side.transport.bufferSize = 0  # whatever waits stops the other side, and is under a time limit
                 side.transport.registerProducer(side, True)
+            if isinstance(side.transport, TlsConnection):
+                self.bulk = _ANY_NUMBER  # the kernel cannot move what has to be encrypted
 
     def is_bulk(self, side: Side) -> None:
         """A side fills its reads: let the kernel move its bytes, as soon as nothing of it is left here."""

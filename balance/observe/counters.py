@@ -41,3 +41,20 @@ class ListenerCounters:
 
     def count_error(self, reason: str) -> None:
         self.errors[reason] = self.errors.get(reason, 0) + 1
+
+
+class TlsCounters:
+    """A TLS listener's: ``handshakes`` that succeeded, ``resumed`` ones among them; ``failures`` by reason."""
+
+    __slots__ = ("failures", "handshakes", "reload_failures", "reloads", "resumed")
+
+    def __init__(self) -> None:
+        self.handshakes = 0
+        self.resumed = 0
+        self.failures: dict[str, int] = {}
+        #: Times changed certificates were taken up, and times they could not be.
+        self.reloads = 0
+        self.reload_failures = 0
+
+    def count_failure(self, reason: str) -> None:
+        self.failures[reason] = self.failures.get(reason, 0) + 1

@@ -11,6 +11,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from balance.observe.tls import tls_metrics
 from balance.observe.views import Views
 
 #: Name, attribute, what it counts: of a listener.
@@ -57,6 +58,7 @@ class _Collector:
         yield from _plain(CounterMetricFamily, _BACKEND_COUNTERS, "backend", backends)
         yield from _plain(GaugeMetricFamily, _BACKEND_GAUGES, "backend", backends)
         yield from self._health()
+        yield from tls_metrics(views.listeners)
 
     def _details(self) -> Iterator[Metric]:
         responses = CounterMetricFamily("balance_responses", "Responses sent, by class.", labels=["listener", "class"])

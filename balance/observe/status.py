@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from balance.observe.tls import tls_status
 from balance.observe.views import ListenerView, Views
 
 
@@ -23,6 +24,7 @@ def status(views: Views) -> dict[str, Any]:
                 "errors": dict(listener.counters.errors),
                 **_websocket(listener),
                 "routes": {rule.target.name: rule.target.requests for rule in listener.routes.ordered},
+                "tls": tls_status(listener.tls),
             }
             for listener in views.listeners
         ],

@@ -5,7 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from balance.observe.counters import ListenerCounters
+from balance.observe.counters import ListenerCounters, TlsCounters
+
+
+class CertificateView(Protocol):
+    """A certificate in use: `balance.net.tls_contexts.LoadedCertificate` is one."""
+
+    @property
+    def cert_file(self) -> str: ...
+
+    @property
+    def domains(self) -> tuple[str, ...]: ...
+
+    @property
+    def facts(self) -> Any: ...
+
+
+class TlsView(Protocol):
+    """TLS on a listener: `balance.net.tls_server.TlsTermination` is one."""
+
+    counters: TlsCounters
+
+    @property
+    def problem(self) -> str: ...
+
+    @property
+    def served(self) -> Sequence[CertificateView]: ...
 
 
 class TunnelsView(Protocol):
@@ -26,7 +51,9 @@ class TunnelsView(Protocol):
 
 
 class ListenerView(Protocol):
-    """A listener: `balance.http.proxy.HttpProxy` is one. ``routes.ordered`` are its rules."""
+    """A listener: `balance.http.proxy.HttpProxy` is one. ``routes.ordered`` are its rules; ``tls`` is None where it
+    speaks clear text.
+    """
 
     name: str
     counters: ListenerCounters
@@ -35,6 +62,9 @@ class ListenerView(Protocol):
     @property
     def tunnels(self) -> TunnelsView | None:
         """Its WebSocket connections; None where there cannot be any (layer 4)."""
+
+    @property
+    def tls(self) -> TlsView | None: ...
 
 
 class PoolView(Protocol):

@@ -15,6 +15,8 @@ from balance.routing.rule import Rule, fields_of, host_of
 
 T = TypeVar("T")
 
+_Known = tuple[tuple[Rule[T], ...], tuple[bytes, ...], bool]
+
 _REMEMBERED_HOSTS: Final = 4096
 _NO_FIELDS: Final[frozenset[bytes]] = frozenset()
 
@@ -35,16 +37,17 @@ class RuleTable(Generic[T]):
         for place, rule in enumerate(self.ordered):
             self._by_host.setdefault(rule.host, []).append((place, rule))
         #: Authority as it came in a request -> the rules to try. Clients choose the keys, so it is bounded.
-        #: Behind them, the names of the fields that any of them asks for.
-        self._candidates: dict[bytes, tuple[tuple[Rule[T], ...], tuple[bytes, ...]]] = {}
+        #: Behind them, the names of the fields that any of them asks for, and whether any asks about the client.
+        self._candidates: dict[bytes, _Known[T]] = {}
 
-    def match(self, head: RequestHead) -> Rule[T] | None:
+    def match(self, head: RequestHead, facts: Set[bytes] = _NO_FIELDS) -> Rule[T] | None:
         """The first rule that matches, or None.
 
+        :param facts: of the client: `balance.codec.forwarding.Forwarding.facts`
         :raises BadRequest: the path cannot be understood (`routing_path`)
         """
         known = self._candidates.get(head.host)
-        candidates, names = known if known is not None else self._learn(head.host)
+        candidates, names, asks = known if known is not None else self._learn(head.host)
         path: bytes | None = None
         fields: Set[bytes] = _NO_FIELDS
         for rule in candidates:
@@ -54,6 +57,8 @@ class RuleTable(Generic[T]):
                 path = routing_path(head.path)
                 if names:
                     fields = fields_of(head, names)
+                if asks:
+                    fields = fields | facts
             if rule.matches(head, path, fields):
                 return rule
         return None
@@ -70,10 +75,10 @@ class RuleTable(Generic[T]):
             dot = host.find(b".", dot + 1)
         return tuple(rule for _, rule in sorted(found, key=lambda entry: entry[0]))
 
-    def _learn(self, authority: bytes) -> tuple[tuple[Rule[T], ...], tuple[bytes, ...]]:
+    def _learn(self, authority: bytes) -> _Known[T]:
         if len(self._candidates) >= _REMEMBERED_HOSTS:
             self._candidates.clear()
         candidates = self.candidates(authority)
         names = tuple({name for rule in candidates for name, _ in rule.headers})
-        self._candidates[authority] = candidates, names
-        return candidates, names
+        found = self._candidates[authority] = candidates, names, any(rule.client for rule in candidates)
+        return found

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 
-from balance.errors import ExchangeError, Source
+from balance.errors import ExchangeError, Source, TlsHandshakeFailed
 from balance.net.preface import ProxyPreface
 from balance.net.relay import BULK_SIZE, RelayTimes
 from balance.tcp.session import TcpSession
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from balance.config import Timeouts
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
+    from balance.net.tls_client import BackendTls
+    from balance.net.tls_server import TlsTermination
     from balance.observe.access_log import AccessLog
     from balance.observe.counters import ListenerCounters
     from balance.pool.backend import Backend
@@ -41,6 +43,8 @@ class TCPProxyFactory(ServerFactory):
     :param accept_proxy: peers that are trusted begin with a PROXY header
     :param send_proxy: backends that are sent one, with its version
     :param clock: monotonic seconds
+    :param tls: connections of clients are TLS, which ends here; None: bytes are taken as they come
+    :param backend_tls: backends that are spoken to in TLS
     """
 
     log = Logger()
@@ -63,6 +67,8 @@ class TCPProxyFactory(ServerFactory):
         accept_proxy: bool = False,
         send_proxy: Mapping[Backend, int] | None = None,
         bulk_size: int = BULK_SIZE,
+        tls: TlsTermination | None = None,
+        backend_tls: Mapping[Backend, BackendTls] | None = None,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -77,6 +83,8 @@ class TCPProxyFactory(ServerFactory):
         self.accept_proxy = accept_proxy
         self.send_proxy = send_proxy or {}
         self.bulk_size = bulk_size
+        self.tls = tls
+        self.backend_tls = backend_tls or {}
         self._sessions: set[TcpSession] = set()
         self._drained: Deferred[None] | None = None
 
@@ -90,13 +98,23 @@ class TCPProxyFactory(ServerFactory):
                 lambda header: self._introduced(header, source),
                 lambda error: self.count_refused(host, error),
             )
-        return TcpSession(self, source)
+        return self._begin(source)
 
-    def _introduced(self, header: ProxyHeader, source: tuple[str, int] | None) -> TcpSession:
+    def _introduced(self, header: ProxyHeader, source: tuple[str, int] | None) -> Any:
         if header.local:
-            return TcpSession(self, source)
+            return self._begin(source)
         tlvs = tuple(tlv for tlv in header.tlvs if tlv[0] not in _OF_ONE_HOP)
-        return TcpSession(self, header.source, header.destination, tlvs)
+        return self._begin(header.source, header.destination, tlvs)
+
+    def _begin(self, source: tuple[str, int] | None, *introduced: Any) -> Any:
+        """The protocol of a connection whose client is known."""
+        if self.tls is not None:
+            client = source[0] if source is not None else ""
+            return self.tls.handshake(
+                lambda transport, hello: TcpSession(self, source, *introduced, hello=hello),
+                lambda detail: self.count_refused(client, TlsHandshakeFailed(detail)),
+            )
+        return TcpSession(self, source, *introduced)
 
     # --- connections ------------------------------------------------------------------------------------------
 
@@ -118,6 +136,8 @@ class TCPProxyFactory(ServerFactory):
         """Let what is under way come to its end; fires when the last connection has closed. Nothing limits it "
         "in time."""
         drained = self._drained = Deferred()
+        if self.tls is not None:
+            self.tls.abandon()
         self._check_drained()
         return drained
 

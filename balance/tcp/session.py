@@ -53,6 +53,7 @@ class TcpSession(Timed):
     :param source: the client's address and port, as far as they are known; a PROXY header may have told them
     :param destination: where the client connected to
     :param tlvs: extensions of that header, for backends that are sent one
+    :param hello: what the client asked for, where its TLS ends here; None where it passes through, if there is any
     """
 
     __slots__ = (
@@ -88,6 +89,8 @@ class TcpSession(Timed):
         source: tuple[str, int] | None,
         destination: tuple[str, int] | None = None,
         tlvs: tuple[tuple[int, bytes], ...] = (),
+        *,
+        hello: ClientHello | None = None,
     ) -> None:
         super().__init__()
         self.proxy = proxy
@@ -106,7 +109,7 @@ class TcpSession(Timed):
         self.reason = ""
         self.bytes_in = 0
         self.bytes_out = 0
-        self._hello: ClientHello | None = None
+        self._hello = hello
         self._reader: HelloReader | None = None
         self._early = b""
         self._ended = False
@@ -131,11 +134,11 @@ class TcpSession(Timed):
         self.transport = transport
         proxy = self.proxy
         proxy.opened(self)
-        if proxy.routes.asks:
+        if proxy.routes.asks and self._hello is None:
             self._reader = HelloReader()
             proxy.deadlines.arm(self, proxy.timeouts.head)
         else:
-            self._choose_route(None)
+            self._choose_route(self._hello)
 
     def connectionMade(self) -> None:
         """Nothing to do beyond `makeConnection`."""
@@ -234,7 +237,15 @@ class TcpSession(Timed):
         self.attempts += 1
         backend.lease()
         left = max(0.001, self.connecting_until - self.proxy.clock()) if self.proxy.timeouts.connect else 0.0
-        self._dial = self.proxy.dialer.dial(backend.address, BackendSide, left, self._connected, self._dial_failed)
+        self._dial = self.proxy.dialer.dial(
+            backend.address,
+            lambda protocol: BackendSide(),
+            left,
+            self._connected,
+            self._dial_failed,
+            tls=self.proxy.backend_tls.get(backend),
+            preface=self._introduction(backend),
+        )
 
     def _dial_failed(self, error: ExchangeError) -> None:
         """The next candidate at once, as long as there are candidates and time."""
@@ -278,7 +289,6 @@ class TcpSession(Timed):
             bulk=proxy.bulk_size,
         )
         adopt(transport, client_side)
-        self._greet(backend_side, backend)
         early, self._early = self._early, b""
         self.transport = None  # it is the relay's now
         relay.start()
@@ -289,12 +299,12 @@ class TcpSession(Timed):
         elif self._paused and not client_side.paused:
             transport.startReading()
 
-    def _greet(self, side: BackendSide, backend: Backend) -> None:
-        """Tell a backend that wants to know who its client is."""
+    def _introduction(self, backend: Backend) -> bytes:
+        """What tells a backend that wants to know who its client is."""
         version = self.proxy.send_proxy.get(backend, 0)
-        if version and side.transport is not None:
-            tlvs = self.tlvs if version == 2 else ()
-            side.transport.write(write_proxy_header(version, self.source, self._own_address(), tlvs))
+        if not version:
+            return b""
+        return write_proxy_header(version, self.source, self._own_address(), self.tlvs if version == 2 else ())
 
     def _own_address(self) -> tuple[str, int] | None:
         if self.destination is None and self.transport is not None:

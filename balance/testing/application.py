@@ -273,7 +273,18 @@ class _Network(MemoryDialer):
         super().__init__()
         self._app = app
 
-    def dial(self, address: Address, factory: Callable[[], Any], timeout: float, ok: Any, failed: Any) -> MemoryDial:
+    def dial(
+        self,
+        address: Address,
+        factory: Callable[[str], Any],
+        timeout: float,
+        ok: Any,
+        failed: Any,
+        *,
+        tls: Any = None,
+        preface: bytes = b"",
+    ) -> MemoryDial:
         dial = MemoryDial(address, factory, timeout, ok, failed)
+        dial.tls, dial.preface = tls, preface
         self._app.fake_at(address).dialled(dial)
         return dial

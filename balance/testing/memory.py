@@ -130,8 +130,11 @@ class Peer:
 class MemoryDial:
     """A dial under way: `accept` or `refuse` it."""
 
-    def __init__(self, address: Address, factory: Callable[[], Any], timeout: float, ok: Any, failed: Any) -> None:
+    def __init__(self, address: Address, factory: Callable[[str], Any], timeout: float, ok: Any, failed: Any) -> None:
         self.address = address
+        #: The TLS that the real dialer would speak first, and what it would send even before (a PROXY header).
+        self.tls: Any = None
+        self.preface = b""
         #: Seconds Balance waits for the connection at most; 0 for ever. Nobody watches it but the test.
         self.timeout = timeout
         self.cancelled = False
@@ -143,8 +146,9 @@ class MemoryDial:
         self.cancelled = True
 
     def accept(self) -> Peer:
-        """The backend takes the connection; its end of it."""
-        peer = Peer(self._factory())
+        """The backend takes the connection; its end of it, in clear text whatever it is on the wire."""
+        peer = Peer(self._factory(""))
+        peer.transport.write(self.preface)
         self._ok(peer.protocol)
         return peer
 
@@ -159,7 +163,18 @@ class MemoryDialer:
     def __init__(self) -> None:
         self.dials: list[MemoryDial] = []
 
-    def dial(self, address: Address, factory: Callable[[], Any], timeout: float, ok: Any, failed: Any) -> MemoryDial:
+    def dial(
+        self,
+        address: Address,
+        factory: Callable[[str], Any],
+        timeout: float,
+        ok: Any,
+        failed: Any,
+        *,
+        tls: Any = None,
+        preface: bytes = b"",
+    ) -> MemoryDial:
         dial = MemoryDial(address, factory, timeout, ok, failed)
+        dial.tls, dial.preface = tls, preface
         self.dials.append(dial)
         return dial

@@ -9,7 +9,6 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from balance.codec.proxy_protocol import parse_proxy_header, write_proxy_header
+from test.certificates import self_signed
 from test.integration.harness import (
     PATIENCE,
     Balance,
@@ -418,15 +418,6 @@ def test_an_http_listener_believes_it_too() -> None:
 # --- TLS passed through -------------------------------------------------------------------------------------------
 
 
-def make_certificate(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(path), "-out", str(folder / "crt"), "-subj", f"/CN={name}", "-days", "2"]
-    subprocess.run([*command, "-addext", f"subjectAltName=DNS:{name}"], check=True, capture_output=True)
-    path.write_bytes(path.read_bytes() + (folder / "crt").read_bytes())
-    return path
-
-
 def tls_echo(certificate: Path, name: bytes) -> Any:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -464,9 +455,8 @@ def ask_tls(port: int, certificate: Path, name: str, alpn: list[str], piecewise:
                 incoming.write(data)
 
 
-@pytest.mark.skipif(subprocess.run(["which", "openssl"], capture_output=True).returncode != 0, reason="needs openssl")
 def test_routes_by_server_name_and_protocol(tmp_path: Path) -> None:
-    one, two = make_certificate(tmp_path, "one.db.example"), make_certificate(tmp_path, "two.example")
+    one, two = (self_signed(tmp_path, name).combined for name in ("one.db.example", "two.example"))
     with backends(tls_echo(one, b"one"), tls_echo(two, b"two"), tls_echo(two, b"h2")) as (first, second, third):
         routes = [
             {"name": "db", "sni": "*.db.example", "backends": [first.config["name"]]},

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from test.certificates import self_signed
 from test.integration.harness import (
     PATIENCE,
     accepts,
@@ -24,10 +25,10 @@ from test.integration.harness import (
     simple,
     wait_for,
 )
-from test.integration.test_tcp_relay import echo, greeted, make_certificate, metric, named, read_exactly
+from test.integration.test_tcp_relay import echo, greeted, metric, named, read_exactly
 
 REDIS = all(shutil.which(name) for name in ("redis-server", "redis-cli", "redis-benchmark"))
-HAPROXY, NGINX, CURL, OPENSSL = (shutil.which(name) for name in ("haproxy", "nginx", "curl", "openssl"))
+HAPROXY, NGINX, CURL = (shutil.which(name) for name in ("haproxy", "nginx", "curl"))
 POSTGRES = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
@@ -88,7 +89,7 @@ def test_postgresql(tmp_path: Path) -> None:
     try:
         data = str(tmp_path / "data")
         output(str(POSTGRES / "initdb"), "-D", data, "-A", "trust", "-U", "balance", "-N", **user)
-        certificate = make_certificate(tmp_path, "pg.example") if OPENSSL else None
+        certificate = self_signed(tmp_path, "pg.example").combined
         options = [
             "-c",
             f"port={port}",
@@ -97,11 +98,10 @@ def test_postgresql(tmp_path: Path) -> None:
             "-c",
             f"unix_socket_directories={tmp_path}",
         ]
-        if certificate is not None:
-            certificate.chmod(0o600)
-            if user:
-                shutil.chown(certificate, "postgres")
-            options += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={certificate}"]
+        certificate.chmod(0o600)
+        if user:
+            shutil.chown(certificate, "postgres")
+        options += ["-c", "ssl=on", "-c", f"ssl_cert_file={certificate}", "-c", f"ssl_key_file={certificate}"]
         config = {"mode": "tcp", "backends": [{"name": "pg", "address": f"127.0.0.1:{port}"}]}
         command = [str(POSTGRES / "postgres"), "-D", data, "-F", *options]
         with running(command, port, **user), balance(config) as proxy:
@@ -112,11 +112,10 @@ def test_postgresql(tmp_path: Path) -> None:
                 ),
                 "PostgreSQL to take connections",
             )
-            if certificate is not None:
-                place += " sslmode=require"
+            place += " sslmode=require"
             sql = "select length(string_agg(repeat('x', 1000), '')) from generate_series(1, 5000); select ssl from "
             answer = output("psql", place, "-At", "-c", sql + "pg_stat_ssl where pid = pg_backend_pid()")
-            assert answer.split() == ["5000000", "t" if certificate is not None else "f"]
+            assert answer.split() == ["5000000", "t"]
             copied = output("psql", place, "-At", "-c", "copy (select generate_series(1, 200000)) to stdout")
             assert copied.count("\n") == 200_000
     finally:
@@ -124,9 +123,9 @@ def test_postgresql(tmp_path: Path) -> None:
             shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-@pytest.mark.skipif(not NGINX or not CURL or not OPENSSL, reason="nginx, curl or openssl is not installed")
+@pytest.mark.skipif(not NGINX or not CURL, reason="nginx or curl is not installed")
 def test_a_tls_server_behind_its_name(tmp_path: Path) -> None:
-    certificate = make_certificate(tmp_path, "web.example")
+    certificate = self_signed(tmp_path, "web.example").combined
     port = free_port()
     (tmp_path / "nginx.conf").write_text(
         f"""

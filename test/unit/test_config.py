@@ -290,7 +290,7 @@ security: {rate_limit: {enabled: true}}
         )
         keys = (
             "mode, listen, backends, load_balancer, http, routes, timeouts, limits, retries, health_check, "
-            "trusted_proxies, accept_proxy, listeners, demo_backends, access_log, metrics"
+            "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics"
         )
         health = (
             "enable_passive_checks, consecutive_failures, error_rate_threshold, passive_check_window, ejection_time, "
@@ -312,7 +312,7 @@ security: {rate_limit: {enabled: true}}
                 "x.yaml:7:52: load_balancer.hash_key: found 'ip'; allowed: source-ip, path, header:NAME, cookie:NAME",
                 "x.yaml:8:18: timeouts.read: found 30; a duration needs a unit: 30s, 30ms or 30m",
                 "x.yaml:8:31: timeouts.connect: found 'abc'; a duration is needed, such as 30s, 500ms or 1m30s",
-                "x.yaml:9:1: tls: TLS is not built yet",
+                "x.yaml:9:1: tls: there is no certificate; give cert_file and key_file",
                 "x.yaml:12:23: http.routes[0].host: found 'a:80'; leave the port out: routes look at the name only",
                 "x.yaml:12:44: http.routes[0].path_prefix: found 'v1'; a path starts with a slash: /v1/",
                 "x.yaml:12:61: http.routes[0].headers.Z: found 2; text is needed: put it in quotes",

@@ -136,7 +136,7 @@ class NotBuilt(SynchronousTestCase):
     def test_off(self) -> None:
         for text in [
             "tls: {}",
-            "tls: {cert_file: a, key_file: b, min_version: 1.2, alpn_protocols: [h2]}",
+            "tls: {enabled: false, cert_file: a, key_file: b, min_version: 1.2, alpn_protocols: [h2]}",
             "tls: {enabled: false, certificates: [{cert_file: a, key_file: b, domains: [c], default: true}]}",
             "security: {}",
             "security: {rate_limit: {type: token-bucket, requests_per_second: 1.5, window_size: 1s}}",
@@ -147,7 +147,6 @@ class NotBuilt(SynchronousTestCase):
 
     def test_asked(self) -> None:
         for text, message in [
-            ("tls: {enabled: true}", "x.yaml:2:1: tls: TLS is not built yet"),
             (
                 "security: {rate_limit: {enabled: true}}",
                 "x.yaml:2:12: security.rate_limit: rate limiting is not built yet",
@@ -163,13 +162,12 @@ class NotBuilt(SynchronousTestCase):
             ("http: {http2_session: {}}", "x.yaml:2:8: http.http2_session: this key is not built yet"),
         ]:
             self.assertEqual(problems(text), [message])
-        for key in ("tls", "filters", "retries", "timeouts"):
+        for key in ("filters", "retries", "timeouts"):
             (problem,) = problems(f"http: {{routes: [{{name: r, backends: [a], {key}: {{}}}}]}}")
             self.assertEqual(problem, f"x.yaml:2:42: http.routes[0].{key}: this key is not built yet")
-        for key in ("tls", "protocol"):
-            with self.assertRaises(ConfigError) as caught:
-                loads(f"backends: [{{name: a, address: 'h:1', {key}: x}}]")
-            self.assertIn(f"backends[0].{key}: this key is not built yet", str(caught.exception))
+        with self.assertRaises(ConfigError) as caught:
+            loads("backends: [{name: a, address: 'h:1', protocol: x}]")
+        self.assertIn("backends[0].protocol: this key is not built yet", str(caught.exception))
 
     def test_slips(self) -> None:
         truth = "needed: true or false"
@@ -185,7 +183,7 @@ class NotBuilt(SynchronousTestCase):
             ("tls: {certificates: {}}", "tls.certificates: found a mapping; needed: a list"),
             ("tls: {certificates: [x]}", "x.yaml:2:22: tls.certificates[0]: found 'x'; needed: a mapping"),
             ("tls: {certificates: [{domain: x}]}", "tls.certificates[0].domain: unknown key; allowed here: cert_file"),
-            ("tls: {certificates: [{domains: [1]}]}", "tls.certificates[0].domains[0]: found 1; needed: text"),
+            ("tls: {certificates: [{domains: [1]}]}", "tls.certificates[0].domains[0]: found 1; a host name"),
             ("security: []", "x.yaml:2:11: security: found a list; needed: a mapping"),
             ("security: {ratelimit: {}}", "unknown key; allowed here: rate_limit, ip_blocklist; did you mean"),
             ("security: {rate_limit: on}", "security.rate_limit: found true; needed: a mapping"),
@@ -219,8 +217,8 @@ class Prefixes(SynchronousTestCase):
     def test_paths(self) -> None:
         text = """\
 inner:
-  - nodes: [{name: a, address: h, tls: {}}]
-    tls: {enabled: true}
+  - nodes: [{name: a, address: h, protocol: h2}]
+    security: {rate_limit: {enabled: true}}
     http:
       enable_http2: true
       routes: [{name: r, backends: [b]}]
@@ -236,8 +234,8 @@ inner:
         self.assertEqual(
             [problem.text("x") for problem in sorted(found)],
             [
-                "x:2:35: inner[0].backends[0].tls: this key is not built yet",
-                "x:3:5: inner[0].tls: TLS is not built yet",
+                "x:2:35: inner[0].backends[0].protocol: this key is not built yet",
+                "x:3:16: inner[0].security.rate_limit: rate limiting is not built yet",
                 "x:6:37: inner[0].http.routes[0].backends[0]: no backend is called 'b'; backends are a",
             ],
         )

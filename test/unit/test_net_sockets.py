@@ -104,7 +104,7 @@ class SocketTestCase(TestCase):
         def failed(error: ExchangeError) -> None:
             outcome.errback(Failure(error))
 
-        (dialer or self.dialer).dial(address, Recorder, timeout, outcome.callback, failed)
+        (dialer or self.dialer).dial(address, lambda protocol: Recorder(), timeout, outcome.callback, failed)
         return outcome
 
     async def pair(self) -> tuple[Recorder, Recorder]:
@@ -273,7 +273,7 @@ class DialTests(SocketTestCase):
         self.assertIs(error.source, Source.BALANCE)
         for numbers in ([ECONNREFUSED], [ECONNREFUSED, EADDRNOTAVAIL], [EADDRNOTAVAIL, ECONNREFUSED]):
             outcome: list[ExchangeError] = []
-            dial = self.dialer.dial(address, Recorder, 5, self.fail, outcome.append)
+            dial = self.dialer.dial(address, lambda protocol: Recorder(), 5, self.fail, outcome.append)
             for number in numbers:
                 dial._note(number)
             dial._next()
@@ -301,7 +301,7 @@ class DialTests(SocketTestCase):
     async def test_cancel(self) -> None:
         address = self.listen()
         called: list[object] = []
-        dial = self.dialer.dial(address, Recorder, 5, called.append, called.append)
+        dial = self.dialer.dial(address, lambda protocol: Recorder(), 5, called.append, called.append)
         dial.cancel()
         dial.cancel()
         await self.dial(address)  # some turns of the reactor

@@ -193,7 +193,8 @@ class TcpWorld:
 
     def accept(self) -> Wire:
         dial = self.dialer.dials.pop(0)
-        wire = Wire().connect(dial._factory())
+        wire = Wire().connect(dial._factory(""))
+        wire.protocol.transport.write(dial.preface)
         dial._ok(wire.protocol)
         return wire
 

@@ -1,0 +1,136 @@
+"""Transports that speak TLS: an eager transport with a `TlsSession` between its socket and its protocol.
+
+Rule of this file: the queue, back-pressure and the order of closing are the plain transport's own, over the records
+that TLS made; here is only what TLS adds to them. A connection ends cleanly when the peer said so (close_notify); one
+that just stops was cut, by whoever, and its protocol is told so (ConnectionLost, not ConnectionDone).
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from twisted.internet import main
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from balance.net.transport import _TRY_LATER, READ_SIZE, EagerClient, EagerConnection, EagerServer, EagerUnixServer
+
+if TYPE_CHECKING:
+    from balance.codec.certificates import PeerCertificate
+    from balance.net.tls_session import TlsSession
+
+#: Unsent bytes above which a peer that makes TLS itself answer (key updates, refused renegotiations), and reads none of
+#: the answers, is cut.
+_ANSWERS_LIMIT: Final = 256 * 1024
+
+
+class TlsConnection(EagerConnection):
+    """Plain until its handshake is over (`secure`); its protocol until then is the handshake.
+
+    After it: ``alpn`` is the negotiated protocol, empty for none; ``server_name`` what the client asked for, lower
+    case, empty for none; ``certificate`` the client's, verified, or None.
+    """
+
+    session: TlsSession | None = None
+    alpn: str = ""
+    server_name: str = ""
+    certificate: PeerCertificate | None = None
+
+    def secure(self, session: TlsSession) -> None:
+        """The handshake is over. What came behind it is delivered when the read that brought it returns."""
+        self.alpn = session.ssl.selected_alpn_protocol() or ""
+        self.session = session
+
+    # --- in ---------------------------------------------------------------------------------------------------
+
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
+        if self.session is None:
+            why = EagerConnection.doRead(self)
+            if why is None and self.session is not None and self.connected and not self._aborting:
+                return self._received(self.session, b"")
+            return why
+        try:
+            data = self.socket.recv(READ_SIZE)
+        except OSError as error:
+            if error.args[0] in _TRY_LATER:
+                return None
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_LOST
+        return self._received(self.session, data)
+
+    def _received(self, session: TlsSession, data: bytes) -> ConnectionLost | ConnectionDone | None:
+        try:
+            plain = session.decrypt(data)
+        except ssl.SSLError:
+            EagerConnection.write(self, session.take())
+            return main.CONNECTION_LOST
+        answer = session.take()
+        if answer:
+            if self.pending > _ANSWERS_LIMIT:
+                return main.CONNECTION_LOST
+            EagerConnection.write(self, answer)
+        if plain:
+            self.protocol.dataReceived(plain)
+        if session.ended and self.connected and not self._aborting and not self.disconnecting:
+            return main.CONNECTION_DONE
+        return None
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        session = self.session
+        if session is not None and not session.ended and reason.check(ConnectionDone):
+            self.connectionLost(Failure(ConnectionLost()))
+        else:
+            EagerConnection.readConnectionLost(self, reason)
+
+    # --- out --------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        session = self.session
+        if session is not None:
+            if not self.connected or not data:
+                return
+            try:
+                data = session.encrypt(data)
+            except ssl.SSLError:
+                self.abortConnection()
+                return
+        EagerConnection.write(self, data)
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def _say_end(self) -> None:
+        """Close_notify, behind everything that was written."""
+        if self.session is not None and self.connected:
+            EagerConnection.write(self, self.session.close())
+
+    def half_close(self) -> None:
+        self._say_end()
+        EagerConnection.half_close(self)
+
+    def loseWriteConnection(self) -> None:
+        self._say_end()
+        EagerConnection.loseWriteConnection(self)
+
+    def loseConnection(self) -> None:
+        if not self.disconnecting:
+            self._say_end()
+        EagerConnection.loseConnection(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        if self.connected and not self.pending and not self._writeDisconnected and reason.check(ConnectionDone):
+            self._say_end()  # the peer has ended first, and hears the same from us
+        EagerConnection.connectionLost(self, reason)
+
+
+class TlsServer(TlsConnection, EagerServer):
+    """A connection that was accepted on a TLS listener."""
+
+
+class TlsUnixServer(TlsConnection, EagerUnixServer):
+    """A connection that was accepted on a Unix socket that speaks TLS."""
+
+
+class TlsClient(TlsConnection, EagerClient):
+    """A connection that we opened to a backend that speaks TLS."""
