@@ -163,6 +163,24 @@ class RequestHead:
         #: A field name with an underscore is among ``headers``.
         self.has_underscore = False
 
+    def copy(self) -> RequestHead:
+        """Another head that holds the same, and may be edited by itself."""
+        head = RequestHead.__new__(RequestHead)
+        head.method = self.method
+        head.target = self.target
+        head.path = self.path
+        head.host = self.host
+        head.headers = self.headers.copy()
+        head.version = self.version
+        head.length = self.length
+        head.keep_alive = self.keep_alive
+        head.expect_continue = self.expect_continue
+        head.te_trailers = self.te_trailers
+        head.upgrade = self.upgrade
+        head.has_forwarded = self.has_forwarded
+        head.has_underscore = self.has_underscore
+        return head
+
     def __repr__(self) -> str:
         return f"<RequestHead {self.method!r} {self.host!r} {self.target!r}>"
 
@@ -194,6 +212,14 @@ class ResponseHead:
         #: May the backend's connection carry another request?
         self.keep_alive = True
         self.upgrade = b""
+
+    def copy(self) -> ResponseHead:
+        """Another head that holds the same, and may be edited by itself."""
+        head = ResponseHead(self.status, self.reason, self.headers.copy(), version=self.version, length=self.length)
+        head.declared = self.declared
+        head.keep_alive = self.keep_alive
+        head.upgrade = self.upgrade
+        return head
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status} {self.reason!r}>"

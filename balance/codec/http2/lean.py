@@ -1,0 +1,208 @@
+"""HTTP/2 sessions in plain Python, at a fraction of what frame objects and layered state machines cost.
+
+Rule of this file: what a server and a client do differently; the rest is in `lean_session` (reading) and `lean_wire`
+(writing). RFC 9113 unless a line says otherwise.
+"""
+
+from __future__ import annotations
+
+from balance.codec.http2 import lean_frames as frames
+from balance.codec.http2.defences import ConnectionFault
+from balance.codec.http2.events import InformationalReceived, RequestReceived, RequestRefused, ResponseReceived
+from balance.codec.http2.heads import request_fields, request_head, response_fields, response_head
+from balance.codec.http2.lean_hpack import Block
+from balance.codec.http2.lean_session import LeanSession
+from balance.codec.http2.lean_stream import Stream
+from balance.codec.http2.session import DEFAULT_OPTIONS, PREFACE, Code, SessionOptions
+from balance.errors import BadRequest, BadResponse, ExchangeError
+from balance.model import NO_BODY, RequestHead, ResponseHead
+
+
+class ServerSession(LeanSession):
+    """The server's side. See `balance.codec.http2.session.Session`."""
+
+    __slots__ = ()
+
+    def __init__(self, options: SessionOptions = DEFAULT_OPTIONS) -> None:
+        super().__init__(options)
+        self._preface = PREFACE
+
+    def start(self) -> None:
+        """See `Session.start`."""
+        options = self._options
+        settings = [(frames.MAX_CONCURRENT_STREAMS, options.max_streams)]
+        if options.connect:
+            settings.append((frames.ENABLE_CONNECT_PROTOCOL, 1))
+        self._start(settings)
+
+    def _says_twice(self) -> bool:
+        return True
+
+    def _last_peer_id(self) -> int:
+        return self._last_id
+
+    def _push_max(self) -> int:
+        return 1
+
+    def _heard_reset(self) -> None:
+        self._defences.reset()
+
+    def _head(self, stream_id: int, ended: bool, block: Block) -> None:
+        """A request (section 8.1), or its trailers."""
+        if stream_id <= self._last_id:
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                self._trailers(stream, ended, block)
+            else:
+                self._absent(stream_id)
+            return
+        if not stream_id & 1:  # section 5.1.1
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a client's streams have odd ids")
+        self._last_id = stream_id
+        if stream_id > self._last_taken:  # section 6.8
+            return
+        options = self._options
+        if self.open_streams >= options.max_streams:  # section 5.1.2
+            self._out.append(frames.rst_stream(stream_id, Code.REFUSED_STREAM))
+            self._remember(stream_id, True)
+            self._defences.reset()
+            return
+        stream = Stream(stream_id, b"", self._peer_window, self._stream_window)
+        self._opened(stream)
+        if ended:
+            stream.remote_open = False
+        try:
+            head = self._request(block, ended)
+        except ExchangeError as error:
+            stream.refused = True
+            self._events.append(RequestRefused(stream_id, error))
+            if isinstance(error, BadRequest):  # malformed (section 8.1.1): a reset is coming, and it was provoked
+                self._defences.reset()
+            return
+        if not ended:
+            stream.expected = head.length
+        self._events.append(RequestReceived(stream_id, head, ended))
+
+    def _request(self, block: Block, ended: bool) -> RequestHead:
+        known = block.ended_request if ended else block.request
+        if known is not None:
+            return known.copy()
+        head = request_head(block.fields, ended, self._options.head_limits)
+        if head.upgrade and not self._options.connect:
+            raise BadRequest("extended CONNECT was not offered")
+        if block.seen:
+            if ended:
+                block.ended_request = head.copy()
+            else:
+                block.request = head.copy()
+        return head
+
+    def inform(self, stream_id: int, head: ResponseHead) -> None:
+        """See `Session.inform`."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.answered:
+            self._put_head(stream, self._encoder.encode(response_fields(head)), False)
+
+    def respond(self, stream_id: int, head: ResponseHead, ended: bool) -> None:
+        """See `Session.respond`."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.answered:
+            return
+        stream.answered = True
+        lines = head.headers.lines
+        key = (head.status, head.length, head.declared, *lines)
+        packed = self._encoder.recall(key) or self._pack(key, response_fields(head), lines)
+        self._put_head(stream, packed, ended)
+
+
+class ClientSession(LeanSession):
+    """The client's side. See `balance.codec.http2.session.Session`."""
+
+    __slots__ = ()
+
+    bad_trailers = BadResponse
+
+    def start(self) -> None:
+        """See `Session.start`."""
+        self._out.append(PREFACE)
+        self._start([(frames.ENABLE_PUSH, 0)])
+
+    def _says_twice(self) -> bool:
+        return False
+
+    def _last_peer_id(self) -> int:
+        return 0
+
+    def _push_max(self) -> int:
+        return 0
+
+    def request(self, head: RequestHead, scheme: bytes, authority: bytes, ended: bool) -> int:
+        """See `Session.request`."""
+        stream_id = self._last_id + 2 if self._last_id else 1
+        if (
+            self.open_streams >= self.peer_max_streams
+            or self._goaway_heard
+            or self._goaway_said
+            or self._ended
+            or stream_id > frames.MAX_STREAM_ID
+        ):
+            return 0
+        self._last_id = stream_id
+        stream = Stream(stream_id, head.method, self._peer_window, self._stream_window)
+        self._opened(stream)
+        lines = head.headers.lines
+        key = (
+            head.target,
+            head.method,
+            scheme,
+            authority,
+            head.length,
+            head.te_trailers,
+            head.expect_continue,
+            head.upgrade,
+            *lines,
+        )
+        packed = self._encoder.recall(key) or self._pack(key, request_fields(head, scheme, authority), lines)
+        self._put_head(stream, packed, ended)
+        return stream_id
+
+    def _head(self, stream_id: int, ended: bool, block: Block) -> None:
+        """A response (section 8.1), interim or final, or its trailers."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._absent(stream_id)
+            return
+        if stream.answered or not stream.remote_open:
+            self._trailers(stream, ended, block)
+            return
+        try:
+            head = self._response(block, stream.method, ended)
+        except ExchangeError as error:
+            self._fault(stream, Code.PROTOCOL_ERROR, error.detail)
+            return
+        if head.status < 200:
+            self._events.append(InformationalReceived(stream_id, head))
+            self._defences.control()
+            return
+        stream.answered = True
+        self._events.append(ResponseReceived(stream_id, head, ended))
+        if ended:
+            self._remote_end(stream)
+        else:
+            stream.expected = 0 if head.length == NO_BODY else head.length
+
+    def _response(self, block: Block, method: bytes, ended: bool) -> ResponseHead:
+        usual = not ended and method != b"HEAD"
+        if usual and block.response is not None:
+            return block.response.copy()
+        head = response_head(block.fields, method, ended, self._options.head_limits)
+        if usual and block.seen:
+            block.response = head.copy()
+        return head
+
+    def _data_head(self, stream_id: int, flags: int, size: int, length: int) -> Stream | None:
+        stream = super()._data_head(stream_id, flags, size, length)
+        if stream is not None and not stream.answered:
+            self._fault(stream, Code.PROTOCOL_ERROR, "DATA before the response's head")
+            return None
+        return stream
