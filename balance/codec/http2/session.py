@@ -119,19 +119,33 @@ class Session(Protocol):
     Commands on a stream that is over, or after `SessionEnded`, do nothing: its end and the command may have crossed.
     """
 
-    #: Streams that are open, the peer's and ours.
-    open_streams: int
-    #: Streams that the peer lets us open at a time (client).
-    peer_max_streams: int
-    #: The peer takes extended CONNECT (client; RFC 8441).
-    peer_connect: bool
-    #: Bytes of bodies that wait for the peer's windows, of all streams.
-    queued: int
-    #: `SessionEnded` was reported, or both sides said GOAWAY and no stream is left.
-    closed: bool
-    #: Bytes of heads before HPACK and after it, of both directions, for statistics.
-    plain_header_bytes: int
-    packed_header_bytes: int
+    @property
+    def open_streams(self) -> int:
+        """Streams that are open, the peer's and ours."""
+
+    @property
+    def peer_max_streams(self) -> int:
+        """Streams that the peer lets us open at a time (client)."""
+
+    @property
+    def peer_connect(self) -> bool:
+        """The peer takes extended CONNECT (client; RFC 8441)."""
+
+    @property
+    def queued(self) -> int:
+        """Bytes of bodies that wait for the peer's windows, of all streams."""
+
+    @property
+    def closed(self) -> bool:
+        """`SessionEnded` was reported, or both sides said GOAWAY and no stream is left."""
+
+    @property
+    def plain_header_bytes(self) -> int:
+        """Names and values of all heads, of both directions, for statistics."""
+
+    @property
+    def packed_header_bytes(self) -> int:
+        """The same after HPACK, as they were on the wire."""
 
     def start(self) -> None:
         """Put our preface and settings out."""
