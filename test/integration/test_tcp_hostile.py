@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from balance.codec.proxy_protocol import write_proxy_header
-from test.integration.harness import PATIENCE, Balance, ScriptedBackend, backends, balance, reset, wait_for
+from test.integration.harness import PATIENCE, Balance, ScriptedBackend, backends, balance, free_port, reset, wait_for
 from test.integration.test_tcp_relay import echo, metric, read_exactly, tcp
 from test.unit.test_client_hello import hello, message, records, sni
 
@@ -163,6 +163,39 @@ def test_transfers_that_end_in_any_way_in_any_state() -> None:
         with ThreadPoolExecutor(24) as pool:
             list(pool.map(lambda seed: client(running, seed), range(150)))
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX], ids=["IPv4", "IPv6", "unix"])
+def test_bulk_over_every_kind_of_address(tmp_path: Path, family: socket.AddressFamily) -> None:
+    """`":port"` is IPv4 and IPv6; the backend is a Unix socket. Both directions at once."""
+    size = 20_000_003
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "back"))
+        server.listen()
+
+        def answer(connection: socket.socket) -> None:
+            with connection:
+                echo(connection, None)  # type: ignore[arg-type]
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        port, front = free_port(), tmp_path / "front"
+        listeners = [{"name": "any", "listen": f":{port}"}, {"name": "file", "listen": f"unix:{front}"}]
+        members = [{"name": "u", "address": f"unix:{tmp_path / 'back'}"}]
+        config = {"mode": "tcp", "backends": members, "listeners": listeners}
+        where: Any = {socket.AF_INET: ("127.0.0.1", port), socket.AF_INET6: ("::1", port)}.get(family, str(front))
+        with balance(config, port=port) as running, socket.socket(family) as client:
+            client.settimeout(PATIENCE)
+            client.connect(where)
+            transfer = Transfer(client, 1, size, size, size + 1)
+            transfer.run()
+            assert (transfer.got, transfer.saw) == (size, "end")
+            label = "file" if family == socket.AF_UNIX else "any"
+            assert metric(running, "balance_sent_bytes_total", listener=label) == size
 
 
 def test_the_write_limit_holds_in_a_bulk_transfer() -> None:

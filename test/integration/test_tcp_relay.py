@@ -262,7 +262,7 @@ def test_a_backend_killed_under_load() -> None:
                 assert client.recv(1) == b"z"
 
 
-def test_silence_ends_a_connection_and_a_write_limit_does() -> None:
+def test_silence_ends_a_connection() -> None:
     with backends(echo) as (one,), balance(tcp(one, timeouts={"idle": "500ms"})) as running:
         with running.connect() as client:
             client.sendall(b"x")
