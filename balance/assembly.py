@@ -13,19 +13,26 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
 from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
 from balance.config.websocket import WebSocketConfig, effective
 from balance.http.connections import BackendConnections
+from balance.http.filters import FilterChain
 from balance.http.proxy import HttpProxy
 from balance.http.route import HeaderEdits, HttpRoute, KeySource
 from balance.observe.counters import ListenerCounters
 from balance.pool.affinity import StickyCookie, StickyTable, key_source
 from balance.pool.backend import Backend
+from balance.pool.guard import guarded
 from balance.pool.pool import Pool
 from balance.registry import balancer_factory, build_balancer
+from balance.registry import build as build_plugin
 from balance.resilience.outlier import NEVER, OutlierRules
 from balance.resilience.retry import RetryBudget
+from balance.routing.matching import rule_with
 from balance.routing.rule import Rule
 from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
@@ -35,7 +42,15 @@ from balance.tcp.route import TcpRoute
 from balance.websocket.options import WebSocketOptions
 
 if TYPE_CHECKING:
-    from balance.config import Config, HeaderEditsConfig, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
+    from balance.config import (
+        Config,
+        HeaderEditsConfig,
+        Listener,
+        LoadBalancer,
+        PluginConfig,
+        RouteConfig,
+        TcpRouteConfig,
+    )
     from balance.config.tls import BackendTlsConfig
     from balance.interfaces import IAffinity
     from balance.net.deadlines import Deadlines
@@ -45,6 +60,14 @@ if TYPE_CHECKING:
     from balance.observe.access_log import AccessLog
 
 T = TypeVar("T")
+
+_log = Logger()
+
+
+def _report(what: str, error: Exception) -> None:
+    """A plugin failed where nobody can log by himself."""
+    _log.failure("{what}", failure=Failure(error), what=what)
+
 
 SESSION_AFFINITY = "session-affinity"
 
@@ -133,7 +156,9 @@ class _Build:
         balancer = build_balancer(
             options.algorithm,
             {"load_factor": options.load_factor, "virtual_nodes": options.virtual_nodes, "random": self.rng},
+            own=options.options,
         )
+        balancer = guarded(balancer, options.algorithm, _report)
         return Pool(self.config.prefix + name, members, balancer, options.max_queue)
 
     def tls_of(
@@ -198,7 +223,8 @@ def _assemble_http(build: _Build) -> Assembly:
     connections = _connections(build, limits, backends)
     kept = [*connections.values()]
     counters = ListenerCounters(config.label)
-    rules = _rules(build)
+    listener_filters = _filters(config.http.filters)
+    rules = _rules(build, listener_filters)
     for route in config.http.routes:
         if route.tls is not None:
             own = _connections(build, limits, route.backends, route.tls)
@@ -230,6 +256,7 @@ def _assemble_http(build: _Build) -> Assembly:
         accept_proxy=config.accept_proxy,
         drain_spread=config.http.websocket.drain_spread,
         tls=tls,
+        filters=listener_filters,
     )
     pools = tuple(rule.target.pool for rule in rules)
     watched: list[TlsTermination | BackendTls] = [each.tls for each in kept if each.tls is not None]
@@ -273,8 +300,15 @@ def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:
     ]
 
 
+def _filters(configs: Sequence[PluginConfig], outer: FilterChain | None = None) -> FilterChain | None:
+    if not configs and outer is None:
+        return None
+    return FilterChain([(each.use, build_plugin("filter", each)) for each in configs], outer)
+
+
 def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
-    return Rule(
+    matchers = [(each.use, build_plugin("matcher", each)) for each in route.match]
+    return rule_with(matchers, _report)(
         name=route.name,
         host=route.host,
         path_prefix=route.path_prefix,
@@ -314,7 +348,7 @@ def _backends(config: Listener, on_health: Callable[[Backend], None] | None) -> 
     }
 
 
-def _rules(build: _Build) -> list[Rule[HttpRoute]]:
+def _rules(build: _Build, listener_filters: FilterChain | None) -> list[Rule[HttpRoute]]:
     """A rule for each route; without routes, one that takes everything to all backends."""
     config = build.config
 
@@ -330,6 +364,7 @@ def _rules(build: _Build) -> list[Rule[HttpRoute]]:
             underscore_headers=config.http.underscore_headers,
             max_body=config.limits.body_size,
             websocket=_websocket(config, None),
+            filters=_filters((), listener_filters),
         )
         return [Rule(name="default", target=everything)]
     return [
@@ -340,6 +375,7 @@ def _rules(build: _Build) -> list[Rule[HttpRoute]]:
                 build.members(route.backends),
                 route.load_balancer or config.load_balancer,
                 **_options(config, route),
+                filters=_filters(route.filters, listener_filters),
             ),
             order,
         )

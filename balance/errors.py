@@ -225,6 +225,25 @@ class Stopping(ExchangeError):
     proxy_status = "proxy_internal_response"
 
 
+class FilterFailed(ExchangeError):
+    """A filter of this server failed."""
+
+    reason = "filter_error"
+
+
+class FilterTimeout(ExchangeError):
+    """A filter of this server did not finish within timeouts.filter."""
+
+    status = 504
+    reason = "filter_timeout"
+
+
+class MatcherFailed(ExchangeError):
+    """A route matcher of this server failed."""
+
+    reason = "matcher_error"
+
+
 class IdleTimeout(ExchangeError):
     """Nothing was sent on either side for timeouts.idle (layer 4) or websocket.idle_timeout."""
 

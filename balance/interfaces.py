@@ -2,6 +2,11 @@
 
 Rule of this file: interfaces are checked once, when the configuration is loaded, never on the hot path: what a
 factory returned is called directly from then on. All of these run in the reactor's thread and must not block.
+
+Every plugin has two halves. A factory belongs to the configuration: it has names and a schema of its options, and
+makes the other half as often as it is asked for. What it makes does the work. A factory is found by its name, through
+twisted.plugin in the package `balance.plugins`, or by a dotted path, ``package.module:name``; a dotted path may also
+lead to a class (made with its options, or without) or to an object or function that does the work itself.
 """
 
 from __future__ import annotations
@@ -21,7 +26,10 @@ class ICandidate(Interface):
 
 
 class IBalancer(Interface):
-    """One algorithm, with the state of one pool. It knows nothing of HTTP, sockets or health."""
+    """One algorithm, with the state of one pool. It knows nothing of HTTP, sockets or health.
+
+    One that fails, or picks what was not offered, takes nobody down: it is logged, and the least busy one taken.
+    """
 
     def set_members(members: Sequence[ICandidate]) -> None:
         """The pool's members, called at the start and whenever backends are added or removed.
@@ -46,16 +54,25 @@ class IExplainedBalancer(IBalancer):
         """One short sentence for people, such as ``the fewest active requests: 2``."""
 
 
-class IBalancerFactory(Interface):
-    """A plugin that adds an algorithm to the configuration. Found through twisted.plugin in `balance.plugins`."""
+class IPluginFactory(Interface):
+    """What all factories have in common."""
 
-    names = Attribute("tuple[str, ...]: names in `load_balancer.algorithm`; the first is the preferred one")
+    names = Attribute("tuple[str, ...]: names in the configuration; the first is the preferred one")
+
+
+class IBalancerFactory(IPluginFactory):
+    """A plugin that adds an algorithm to the configuration, by a name in `load_balancer.algorithm`.
+
+    It may have ``Options``, a pydantic model of what `load_balancer.options` may say.
+    """
+
     needs_key = Attribute("bool: whether `hash_key` has a meaning (source-ip is taken where it is not given)")
 
     def build(options: Mapping[str, Any]) -> IBalancer:
         """Make the balancer of one pool.
 
-        :param options: `load_factor` (float), `virtual_nodes` (int), `random` (random.Random)
+        :param options: `load_factor` (float), `virtual_nodes` (int), `random` (random.Random), and `options`: an
+            instance of ``Options``, where there are such
         """
 
 
@@ -70,3 +87,130 @@ class IAffinity(Interface):
 
     def bind(head: Any, client_ip: str, backend_name: str) -> bytes | None:
         """Bind the client to a backend; a `Set-Cookie` value where the client has to remember it itself."""
+
+
+class IRouteMatcher(Interface):
+    """A condition of a route, besides host, path, headers and methods. A plain function may stand for it."""
+
+    def matches(request: Any) -> bool:
+        """Whether the route is for this request. Called for every request that the route's other conditions let
+        through; must be fast, and is never asynchronous. An exception is logged, and the request answered 500
+        (`matcher_error`).
+
+        :param request: `balance.model.RequestHead`, to read. ``X-Real-IP`` among its headers is the client's address,
+            as far as trusted proxies vouch for it
+        """
+
+
+class IRouteMatcherFactory(IPluginFactory):
+    """A plugin that adds a condition, by a name in `match` of a route."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IRouteMatcher:
+        """Make the matcher of one route.
+
+        :param options: an instance of ``Options``; None without
+        """
+
+
+class IFilter(Interface):
+    """What sees exchanges on their way, and may change them. Of `IFilterPhases` it has those that it needs, and no
+    more: each costs a call.
+
+    Phases may be plain methods, coroutines, or return Deferreds; while one waits, its exchange waits: the body is held
+    back, and `timeouts.filter` limits the waiting (504, `filter_timeout`). When the client goes away, what is waited
+    for is cancelled. An exception is logged, and the request answered 500 (`filter_error`); an `ExchangeError` is
+    answered as its class says. An exception after the response has begun cuts it.
+
+    The filters of the listener come first, then the route's, in the order of the file; phases of the response go
+    through them the other way round. `log` is the exception that may not wait.
+
+    ``context`` is always the same `balance.filters.Context` for an exchange. Several exchanges are under way at a time,
+    and a filter sees all of them: what belongs to one of them goes into the context (`Context.of`), not into ``self``.
+
+    A plain function may stand for a filter: of `request_head`, or of the phase that `balance.filters.phase` says.
+    """
+
+
+class IFilterPhases(Interface):
+    """The phases of an `IFilter`, in the order of an exchange. A filter has at least one of them."""
+
+    def request_head(context: Any) -> Any:
+        """The head is complete; the body follows. Of a listener's filter: before the route is looked for.
+
+        :return: None to go on, or a `balance.filters.Answer`: no backend is asked then
+        """
+
+    def choose_backends(context: Any, candidates: Sequence[ICandidate]) -> Any:
+        """Which backends may serve this request. The route's balancer picks among those that are available.
+
+        :param candidates: the members of the route's pool, or what the filter before has left of them
+        :return: None for all of them, or a sequence: fewer, or others (`Context.backends`; among those, the one with
+            the fewest requests is taken). None left is answered 503. A request whose backends were narrowed does not
+            queue.
+        """
+
+    def upstream_request(context: Any, request: Any) -> Any:
+        """A backend is chosen (`Context.backend`), and this head will go to it. Once for each attempt.
+
+        :param request: `balance.model.RequestHead`, a copy, after the route's own edits: change its headers and target
+        """
+
+    def request_body(context: Any, data: bytes, ended: bool) -> Any:
+        """Some of the body has come. Not called for requests without one. What is returned is kept for replays, so a
+        replay does not come here again.
+
+        :param ended: this is the last of it; ``data`` may be empty then
+        :return: bytes to send in its place; empty to hold it back
+        """
+
+    def request_trailers(context: Any, trailers: Any) -> Any:
+        """Trailers have come, after the body.
+
+        :param trailers: `balance.model.Headers`, to be changed in place
+        """
+
+    def response_head(context: Any, response: Any) -> Any:
+        """The head of the final response: a backend's, a filter's `Answer`, or an error's (`Context.error` is set).
+
+        :param response: `balance.model.ResponseHead`: change its headers and status
+        :return: None, or `balance.filters.PASS_BODY`: this filter's `response_body` is not called for this response
+        """
+
+    def response_body(context: Any, data: bytes, ended: bool) -> Any:
+        """Some of the body of a backend's response has come. Not called for those that cannot have one, nor for an
+        `Answer`. It is as the backend encoded it: who wants to read it removes Accept-Encoding in `upstream_request`.
+
+        :param ended: this is the last of it; ``data`` may be empty then
+        :return: bytes to send in its place; empty to hold it back
+        """
+
+    def response_trailers(context: Any, trailers: Any) -> Any:
+        """Trailers have come, after the body.
+
+        :param trailers: `balance.model.Headers`, to be changed in place
+        """
+
+    def error(context: Any, error: Any) -> Any:
+        """Balance is about to answer with an error.
+
+        :param error: `balance.errors.ExchangeError`: status, reason, source
+        :return: None, or an `Answer` to give instead; the first one counts. If this phase fails itself, that is
+            logged, and the error answered as it would have been
+        """
+
+    def log(context: Any) -> None:
+        """The exchange is over, whatever came of it. Called once for each."""
+
+
+class IFilterFactory(IPluginFactory):
+    """A plugin that adds a filter, by a name in `filters`."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IFilter:
+        """Make a filter, once for each place that names it.
+
+        :param options: an instance of ``Options``; None without
+        """

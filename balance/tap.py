@@ -30,10 +30,10 @@ class Options(usage.Options):
 
     def _load(self) -> Any:
         from balance.config import ConfigError, load
-        from balance.registry import PluginError, balancer_names
+        from balance.registry import INSTALLED, PluginError, balancer_names
 
         try:
-            config = load(self["config"], algorithms=balancer_names())
+            config = load(self["config"], algorithms=balancer_names(), plugins=INSTALLED)
             if self["check"]:
                 sys.stdout.write(self._summary(config))
                 raise SystemExit(0)

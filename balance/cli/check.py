@@ -6,7 +6,7 @@ import sys
 
 from balance.assembly import ordered_routes
 from balance.config import Config, load, summarise
-from balance.registry import balancer_names
+from balance.registry import INSTALLED, balancer_names
 
 
 def read(path: str) -> Config:
@@ -14,7 +14,7 @@ def read(path: str) -> Config:
 
     :raises ConfigError: something in it is wrong
     """
-    return load(path, algorithms=balancer_names())
+    return load(path, algorithms=balancer_names(), plugins=INSTALLED)
 
 
 def check(path: str) -> int:

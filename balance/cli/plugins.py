@@ -13,11 +13,11 @@ from typing import Any
 from twisted.plugin import getPlugins
 
 import balance.plugins
-from balance.interfaces import IBalancerFactory
+from balance.loading import KINDS
 from balance.registry import broken_plugins
 
 #: Interfaces of plugins and what they are called.
-_KINDS = ((IBalancerFactory, "balancer"),)
+_KINDS = tuple((kind.factory, kind.name) for kind in KINDS.values())
 
 
 def plugins(*, as_json: bool = False) -> int:

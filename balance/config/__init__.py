@@ -21,6 +21,7 @@ from balance.config.schema import (
     TcpRouteConfig,
     Timeouts,
 )
+from balance.config.section import PluginConfig, Plugins
 from balance.config.summary import summarise
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "LoadBalancer",
     "Metrics",
     "NamedListener",
+    "PluginConfig",
+    "Plugins",
     "Problem",
     "Retries",
     "RouteConfig",

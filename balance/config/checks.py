@@ -11,6 +11,7 @@ from typing import Any
 
 from balance.config.document import Document, Path, key_of
 from balance.config.errors import Problem
+from balance.config.plugins import place_plugins
 from balance.config.unbuilt import LATER, not_built
 from balance.config.values import found, suggestion
 
@@ -23,6 +24,7 @@ def prepare(document: Document, data: dict[str, Any] | None = None, path: Path =
     data = document.data if data is None else data
     problems = list(_renamed(document, data, path))
     problems += not_built(document, data, path)
+    problems += place_plugins(document, data, path)
     _demo_backends(data)
     return problems
 

@@ -72,6 +72,11 @@ class Document:
         line, column = places.get(near, (0, 0)) if near else (0, 0)
         return Problem(line, column, key_of(path), message)
 
+    def place(self, path: Path) -> str:
+        """``file:line:column`` of the value at ``path``, for a message that is made later."""
+        line, column = self._values.get(path, (0, 0))
+        return f"{self.source}:{line}:{column}" if line else f"{self.source}: {key_of(path)}"
+
     def rename(self, old: str, new: str, prefix: Path = ()) -> None:
         """Let the places of a key of the mapping at ``prefix`` go by another name, too."""
         size = len(prefix) + 1

@@ -14,14 +14,17 @@ from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.messages import message
+from balance.config.plugins import check_plugins
 from balance.config.schema import ALGORITHMS, Config
+from balance.config.section import Plugins
 from balance.config.tls_files import TlsFiles, absolute_paths
 
 
-def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
+def load(path: str, *, algorithms: Collection[str] = ALGORITHMS, plugins: Plugins | None = None) -> Config:
     """Read a configuration file.
 
     :param algorithms: names that `load_balancer.algorithm` may have
+    :param plugins: those that the file may ask for; None: they are not looked at
     :raises ConfigError: the file cannot be read, or something in it is wrong: all of it is reported
     """
     try:
@@ -30,15 +33,24 @@ def load(path: str, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
         raise ConfigError(path, [Problem(0, 0, "", f"cannot be read: {error.strerror}")]) from None
     except UnicodeDecodeError:
         raise ConfigError(path, [Problem(0, 0, "", "cannot be read: this is not UTF-8 text")]) from None
-    return loads(text, path, algorithms=algorithms, folder=os.path.dirname(path))
+    return loads(text, path, algorithms=algorithms, plugins=plugins, folder=os.path.dirname(path))
 
 
-def loads(text: str, source: str = "<text>", *, algorithms: Collection[str] = ALGORITHMS, folder: str = "") -> Config:
+def loads(
+    text: str,
+    source: str = "<text>",
+    *,
+    algorithms: Collection[str] = ALGORITHMS,
+    plugins: Plugins | None = None,
+    folder: str = "",
+) -> Config:
     """Like `load`, from text. ``source`` stands in messages; paths are relative to ``folder``."""
-    return checked(Document(text, source), algorithms, folder)
+    return checked(Document(text, source), algorithms, plugins, folder)
 
 
-def checked(document: Document, algorithms: Collection[str], folder: str = "") -> Config:
+def checked(
+    document: Document, algorithms: Collection[str], plugins: Plugins | None = None, folder: str = ""
+) -> Config:
     """Everything but the reading: what is wrong with a document, or what it means.
 
     :param folder: what paths in it are relative to
@@ -57,6 +69,10 @@ def checked(document: Document, algorithms: Collection[str], folder: str = "") -
     for path, listener in [((), document.data), *listeners_of(document)]:
         absolute_paths(listener, folder)
         problems += files.check(listener, path)
+    if plugins is not None:
+        problems += check_plugins(document, document.data, (), plugins)
+        for path, listener in listeners_of(document):
+            problems += check_plugins(document, listener, path, plugins)
     config = None
     try:
         config = Config.model_validate(_tuples(document.data), context={"algorithms": tuple(algorithms)})

@@ -14,26 +14,33 @@ from balance.config.document import Document
 from balance.config.errors import ConfigError
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.load import checked, loads
+from balance.config.plugins import check_plugins
 from balance.config.schema import ALGORITHMS, BackendConfig, Config
-from balance.config.section import Section
+from balance.config.section import Plugins, Section
 from balance.model import Address
 
 SOURCE = "<python>"
 
 
-def made(config: str | Mapping[str, Any] | Config, *, algorithms: Collection[str] = ALGORITHMS) -> Config:
+def made(
+    config: str | Mapping[str, Any] | Config,
+    *,
+    algorithms: Collection[str] = ALGORITHMS,
+    plugins: Plugins | None = None,
+) -> Config:
     """Check a configuration, and complete what listeners take from the top.
 
     :param config: YAML text; a mapping as YAML would give it (durations are text there: ``"30s"``); or a `Config` of
         sections made in Python (durations are seconds there), which need not be complete
     :param algorithms: names that `load_balancer.algorithm` may have
+    :param plugins: those that it may ask for; None: they are not looked at
     :raises ConfigError: something in it is wrong: all of it is reported
     """
     if isinstance(config, Config):
-        return _complete(config)
+        return _complete(config, plugins)
     if isinstance(config, str):
-        return loads(config, algorithms=algorithms)
-    return checked(_Mapping(config), algorithms)
+        return loads(config, algorithms=algorithms, plugins=plugins)
+    return checked(_Mapping(config), algorithms, plugins)
 
 
 class _Mapping(Document):
@@ -49,7 +56,7 @@ class _Mapping(Document):
         return data
 
 
-def _complete(config: Config) -> Config:
+def _complete(config: Config, plugins: Plugins | None) -> Config:
     """Names are checked here: of each value, its section has made sure. One that is complete stays as it is."""
     known = {backend.name for backend in config.backends}
     demos = tuple(
@@ -63,6 +70,9 @@ def _complete(config: Config) -> Config:
     for path, listener in listeners_of(document):
         problems += check(document, listener, path)
     problems += check_listeners(document)
+    if plugins is not None:
+        for path, data in (((), document.data), *listeners_of(document)):
+            problems += check_plugins(document, data, path, plugins)
     if problems:
         raise ConfigError(SOURCE, problems)
     return inherited(config)

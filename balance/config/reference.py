@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import yaml
 from pydantic import BaseModel
@@ -136,7 +136,7 @@ def _type(field: FieldInfo) -> str:
         text = written
     elif typing.get_origin(inner) is typing.Literal:
         text = ", ".join(f"`{value}`" for value in typing.get_args(inner))
-    elif typing.get_origin(inner) is dict or (isinstance(inner, type) and issubclass(inner, BaseModel)):
+    elif typing.get_origin(inner) in (dict, Mapping) or (isinstance(inner, type) and issubclass(inner, BaseModel)):
         text = "mapping"
     else:
         text = _TYPES.get(inner, "text")
@@ -160,7 +160,7 @@ def _default(field: FieldInfo) -> str:
     default = field.default
     if isinstance(default, BaseModel):
         return "see below"
-    if default is None or default in ((), ""):
+    if default is None or default in ((), "", {}):
         return "none"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from balance.config.section import Section
+from balance.config.section import PluginConfig, Section
 from balance.config.tls import BackendTlsValue, Fingerprint, Subject, TlsConfig
 from balance.config.values import (
     BackendAddress,
@@ -86,8 +86,15 @@ class LoadBalancer(Section):
 
     algorithm: str = Field(
         default="round-robin",
-        description="Name of an algorithm: " + ", ".join(f"`{a}`" for a in ALGORITHMS) + ", or a plugin's.",
+        description="Name of an algorithm: "
+        + ", ".join(f"`{a}`" for a in ALGORITHMS)
+        + ", a plugin's, or the dotted path of one: "
+        "`package.module:Class`.",
         examples=["least-connections"],
+    )
+    options: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="What a plugin's algorithm understands, says its documentation.",
     )
     hash_key: HashKey = Field(
         default="source-ip",
@@ -121,7 +128,14 @@ class LoadBalancer(Section):
     @field_validator("algorithm", mode="before")
     @classmethod
     def _known_algorithm(cls, value: Any, info: ValidationInfo) -> str:
+        if isinstance(value, str) and ":" in value:
+            return value
         return one_of(value, (info.context or {}).get("algorithms", ALGORITHMS))
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _frozen_options(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return MappingProxyType(dict(value))
 
     @field_validator("secret", mode="after")
     @classmethod
@@ -176,6 +190,9 @@ class RouteConfig(Section):
     client_verified: bool | None = Field(
         default=None, description="`true`: only clients with a verified certificate; `false`: only those without."
     )
+    match: tuple[PluginConfig, ...] = Field(
+        default=(), description="Matchers of plugins, all of which must agree.", examples=[["acme.match:from_inside"]]
+    )
     backends: tuple[str, ...] = Field(
         min_length=1, description="Names of the backends that serve this route.", examples=[["api-1", "api-2"]]
     )
@@ -200,6 +217,11 @@ class RouteConfig(Section):
     tls: BackendTlsValue = Field(
         default=None,
         description="TLS with its backends, in place of what they say themselves: `true`, `false`, or a mapping.",
+    )
+    filters: tuple[PluginConfig, ...] = Field(
+        default=(),
+        description="Filters, in the order in which they see a request, after those of `http.filters`.",
+        examples=[["acme.auth:require_token"]],
     )
 
 
@@ -244,6 +266,11 @@ class Http(Section):
         description="Fields with an underscore in their name, which WSGI and CGI programs mistake for one with a "
         "hyphen: `pass`, `drop`, or `refuse` the request (400).",
     )
+    filters: tuple[PluginConfig, ...] = Field(
+        default=(),
+        description="Filters of every request, before there is a route, in the order in which they see it.",
+        examples=[["request-id"]],
+    )
     routes: tuple[RouteConfig, ...] = Field(
         default=(), description="Without routes, every request may go to every backend."
     )
@@ -272,6 +299,9 @@ class Timeouts(Section):
         description="Receiving a request head, from its first byte to its last (408); a PROXY header; a ClientHello.",
     )
     queue: Duration = Field(default=5.0, ge=0, description="Waiting for a backend below its `max_connections` (503).")
+    filter: Duration = Field(
+        default=10.0, ge=0, description="Waiting for a filter that asks somebody else (504, `filter_timeout`)."
+    )
     drain: Duration = Field(default=30.0, ge=0, description="Finishing what is under way when Balance stops.")
 
 

@@ -35,9 +35,13 @@ def _listener(config: Listener, routes: Routes) -> Iterator[str]:
             names = ", ".join(certificate.domains) or "the names in it"
             yield f"    {certificate.cert_file}: {names}{' (default)' if certificate.default else ''}"
     kind = "connection" if config.mode == "tcp" else "request"
+    if config.http.filters:
+        yield f"  filters: {', '.join(each.use for each in config.http.filters)}"
     yield f"  routes, in the order they are tried:{'' if routes else f' every {kind}, to all backends'}"
     for number, route in enumerate(routes, 1):
         yield f"    {number}. {route.name}: {_conditions(route) or f'every {kind}'}{_priority(route)}"
+        if isinstance(route, RouteConfig) and route.filters:
+            yield f"       filters: {', '.join(each.use for each in route.filters)}"
     yield "  pools:"
     for route in routes:
         yield f"    {route.name}: {_pool(config, route.load_balancer, route.backends)}"
@@ -70,6 +74,7 @@ def _conditions(route: RouteConfig | TcpRouteConfig) -> str:
     parts += [f"client fingerprint {route.client_fingerprint}"] if route.client_fingerprint else []
     if route.client_verified is not None:
         parts.append(f"client {'verified' if route.client_verified else 'not verified'}")
+    parts += [f"matcher {matcher.use}" for matcher in route.match]
     return " and ".join(parts)
 
 

@@ -55,7 +55,7 @@ _PROBES: Final[Mapping[str, Any]] = {
 #: Single keys, refused whatever they say.
 _HTTP: Final = ("http2_session",)
 _BACKEND: Final = ("protocol",)
-_ROUTE: Final = ("filters", "retries", "timeouts")
+_ROUTE: Final = ("retries", "timeouts")
 
 
 def not_built(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:

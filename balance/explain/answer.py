@@ -18,6 +18,7 @@ from balance.explain.retrying import retry_plan, tcp_retry_plan
 from balance.http.proxy import HttpProxy
 from balance.http.route import HttpRoute
 from balance.model import RequestHead
+from balance.routing.matching import MatchedRule
 from balance.routing.rule import Rule
 from balance.routing.sni import SniRule
 
@@ -82,6 +83,7 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     forwarding = proxy.forwarding.for_peer(
         question.client, (question.scheme or "http").encode().replace(b"ws", b"http")
     )
+    client_ip = about["client"] = forwarding.apply(head)
     rule = proxy.routes.match(head, forwarding.facts)
     about["routes"] = _tried(proxy.routes.ordered, rule, head, forwarding.facts)
     if rule is None:
@@ -89,8 +91,7 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     route: HttpRoute = rule.target
     about["route"] = route.name
     about["filters"] = _filters(route)
-    client_ip = about["client"] = forwarding.apply(head)
-    if not route.plain:
+    if route.strict:
         route.admit(head)
         if route.max_body and head.length > route.max_body:
             raise ContentTooLarge
@@ -130,12 +131,13 @@ def conditions(rule: Rule[Any] | SniRule[Any]) -> str:
     parts += [f"{_text(name)}: {_text(value)}" for name, value in rule.headers]
     parts += [f"{_text(fact[1:]).replace('-', ' ').replace(':', ' ', 1)}" for fact in sorted(rule.client)]
     parts += [f"method {', '.join(sorted(map(_text, rule.methods)))}"] if rule.methods else []
+    parts += [f"matcher {name}" for name, _ in rule.matchers] if isinstance(rule, MatchedRule) else []
     return " and ".join(parts) or "every request"
 
 
-def _filters(route: Any) -> tuple[str, ...]:
-    """Names of the filters that would run, in their order."""
-    return tuple(getattr(each, "name", type(each).__name__) for each in getattr(route, "filters", None) or ())
+def _filters(route: HttpRoute) -> tuple[str, ...]:
+    """Names of the filters that would run, in their order. They are not asked: they may have effects."""
+    return () if route.filters is None else tuple(name for name, _ in route.filters.filters)
 
 
 def _upstream(

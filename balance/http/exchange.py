@@ -31,6 +31,7 @@ from balance.net.deadlines import Timed
 from balance.resilience.retry import may_retry
 
 if TYPE_CHECKING:
+    from balance.http.filters import Filtering
     from balance.http.proxy import HttpProxy
     from balance.http.route import HttpRoute
     from balance.http.streams import BackendStream, ClientStream
@@ -63,6 +64,7 @@ class Exchange(Timed):
         "body_out",
         "client",
         "client_ip",
+        "filtering",
         "last_backend",
         "proxy",
         "reason",
@@ -73,13 +75,18 @@ class Exchange(Timed):
         "stream",
         "tried",
         "tunnel",
+        "upstream",
     )
+
+    #: What `balance.http.filters` keeps; set where a route or a listener has filters, and nowhere else.
+    filtering: Filtering
 
     def __init__(self, proxy: HttpProxy, client: ClientStream, request: RequestHead, started: float = 0.0) -> None:
         super().__init__()
         self.proxy = proxy
         self.client = client
-        self.request = request
+        #: As the client sent it, with our edits; and as it goes to the backend: the same, unless filters made another.
+        self.request = self.upstream = request
         self.started = started
         self.client_ip = client.forwarding.address
         self.route: HttpRoute | None = None
@@ -120,22 +127,31 @@ class Exchange(Timed):
             self._body = [data] if data else []
             self.body_in = len(data)
         try:
+            self.client_ip = self.client.forwarding.apply(request)
+            if proxy.filters is not None:
+                proxy.filters.open(self)
+                return
             rule = proxy.routes.match(request, self.client.forwarding.facts)
             if rule is None:
                 raise NoRoute
             route = self.route = rule.target
             route.requests += 1
-            self.client_ip = self.client.forwarding.apply(request)
             if request.upgrade:
                 route.websocket.admit(request)
             if not route.plain:
-                route.admit(request)
-                if route.max_body and self.body_in > route.max_body:
-                    raise ContentTooLarge
+                if route.filters is not None:
+                    route.filters.open(self)
+                    return
+                self._admit(route)
         except ExchangeError as error:
             self.fail(error)
             return
         self._attempt()
+
+    def _admit(self, route: HttpRoute) -> None:
+        route.admit(self.request)
+        if route.max_body and self.body_in > route.max_body:
+            raise ContentTooLarge
 
     # --- 5, 6: choose a backend, lease it, get a connection ---------------------------------------------------
 
@@ -150,14 +166,16 @@ class Exchange(Timed):
         self.backend = self.last_backend = backend
         self.attempts += 1
         backend.lease()
+        self._connect(backend, reuse)
+
+    def _connect(self, backend: Backend, reuse: bool) -> None:
         assert self.route is not None
         connections = (self.route.connections or self.proxy.connections)[backend]
         stream = connections.take() if reuse else None
         if stream is not None:
             self.connected(stream)
         else:
-            if not self._ended:
-                self.client.pause_request()
+            self.pause_request()
             self._dial = connections.dial(self._dialled, self._dial_failed)
 
     def _choose(self) -> Backend | None:
@@ -180,15 +198,13 @@ class Exchange(Timed):
         elif not route.pool.enqueue(self):
             self.fail(QueueFull())
         else:
-            if not self._ended:
-                self.client.pause_request()
+            self.pause_request()
             self.proxy.deadlines.arm(self, self.proxy.timeouts.queue)
 
     def backend_ready(self) -> None:
         """The pool's queue: a place is free."""
         self.proxy.deadlines.forget(self)
-        if not self._ended:
-            self.client.resume_request()
+        self.resume_request()
         self._attempt()
 
     def timed_out(self) -> None:
@@ -199,14 +215,12 @@ class Exchange(Timed):
 
     def _dialled(self, stream: BackendStream) -> None:
         self._dial = None
-        if not self._ended:
-            self.client.resume_request()
+        self.resume_request()
         self.connected(stream)
 
     def _dial_failed(self, error: ExchangeError) -> None:
         self._dial = None
-        if not self._ended:
-            self.client.resume_request()
+        self.resume_request()
         self.failed(error)
 
     # --- 7: the request goes out ------------------------------------------------------------------------------
@@ -214,7 +228,7 @@ class Exchange(Timed):
     def connected(self, stream: BackendStream) -> None:
         """A connection to ``backend`` is ours."""
         self.stream = stream
-        request = self.request
+        request = self.upstream
         route = self.route
         backend = self.backend
         assert route is not None
@@ -235,12 +249,15 @@ class Exchange(Timed):
     def request_data(self, data: bytes, ended: bool, trailers: Headers | None) -> None:
         """More of the request body; ``trailers`` only with its end."""
         self.body_in += len(data)
-        self._ended = ended
-        self._trailers = trailers
         route = self.route
         if route is not None and route.max_body and self.body_in > route.max_body:
             self.reject(ContentTooLarge())
-            return
+        else:
+            self._forward(data, ended, trailers)
+
+    def _forward(self, data: bytes, ended: bool, trailers: Headers | None) -> None:
+        self._ended = ended
+        self._trailers = trailers
         stream = self.stream
         if self._body is not None:
             self._body.append(data)
@@ -306,6 +323,10 @@ class Exchange(Timed):
     def fail(self, error: ExchangeError) -> None:
         """Answer with an error; the response has not begun."""
         head, body = answer(error, self.request)
+        self._answer(head, body, error)
+
+    def _answer(self, head: ResponseHead, body: bytes, error: ExchangeError | None) -> None:
+        """The whole response, of our own making."""
         self.status = head.status
         self.body_out = len(body)
         self._close(error)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from balance.config import Timeouts
     from balance.http.connections import BackendConnections
     from balance.http.exchange import Exchange
+    from balance.http.filters import FilterChain
     from balance.http.route import HttpRoute
     from balance.net.deadlines import Deadlines
     from balance.net.tls_server import TlsTermination
@@ -47,6 +48,7 @@ class HttpProxy(ServerFactory):
     :param accept_proxy: peers that are trusted begin with a PROXY header
     :param drain_spread: seconds over which WebSocket connections are closed when the time to drain is over
     :param tls: connections are TLS; None for clear text
+    :param filters: see every exchange, before there is a route
     """
 
     log = Logger()
@@ -72,6 +74,7 @@ class HttpProxy(ServerFactory):
         accept_proxy: bool = False,
         drain_spread: float = 5.0,
         tls: TlsTermination | None = None,
+        filters: FilterChain | None = None,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -86,6 +89,7 @@ class HttpProxy(ServerFactory):
         self.retry_attempts = retry_attempts
         self.replay_size = replay_size
         self.access_log = access_log
+        self.filters = filters
         #: Exchanges note when they began: only the access log asks.
         self.timing = access_log is not None
         self.draining = False

@@ -15,6 +15,7 @@ from balance.websocket.options import DEFAULT, WebSocketOptions
 
 if TYPE_CHECKING:
     from balance.http.connections import BackendConnections
+    from balance.http.filters import FilterChain
     from balance.interfaces import IAffinity
     from balance.pool.backend import Backend
     from balance.pool.pool import Pool
@@ -64,11 +65,13 @@ class HttpRoute:
     :param connections: how its backends are reached, where that differs from how the listener does
     :param max_body: bytes a request body may have; 0 for no limit
     :param websocket: what becomes of requests that ask for it
+    :param filters: what plugins do to its exchanges; None for nothing
     """
 
     __slots__ = (
         "affinity",
         "connections",
+        "filters",
         "host",
         "host_is_backend",
         "key",
@@ -79,6 +82,7 @@ class HttpRoute:
         "request_edits",
         "requests",
         "response_edits",
+        "strict",
         "underscore_headers",
         "websocket",
     )
@@ -97,6 +101,7 @@ class HttpRoute:
         max_body: int = 0,
         websocket: WebSocketOptions = DEFAULT,
         connections: Mapping[Backend, BackendConnections] | None = None,
+        filters: FilterChain | None = None,
     ) -> None:
         self.name = name
         self.pool = pool
@@ -110,7 +115,10 @@ class HttpRoute:
         self.max_body = max_body
         self.websocket = websocket
         self.connections = connections
-        self.plain = not (self.request_edits or max_body or underscore_headers != "pass")
+        self.filters = filters
+        #: `admit` has something to do.
+        self.strict = bool(self.request_edits or max_body or underscore_headers != "pass")
+        self.plain = not (self.strict or filters)
         self.requests = 0
 
     def authority(self, request: RequestHead, backend: Backend) -> bytes:
@@ -118,7 +126,7 @@ class HttpRoute:
         return backend.authority if self.host_is_backend else self.host or request.host or backend.authority
 
     def admit(self, request: RequestHead) -> None:
-        """Check and edit a request; only called where the route is not `plain`.
+        """Check and edit a request; only called where the route is `strict`.
 
         :raises ContentTooLarge: the body is known to be larger than allowed
         :raises BadRequest: a field name with an underscore, where the route refuses them

@@ -19,7 +19,7 @@ from balance.model import Address
 from balance.net.deadlines import Deadlines
 from balance.pool.backend import Backend, sweep
 from balance.pool.pool import Pool
-from balance.registry import balancer_names
+from balance.registry import INSTALLED, balancer_names
 from balance.testing.backend import FakeBackend
 from balance.testing.client import Call, Client
 from balance.testing.memory import MemoryDial, MemoryDialer, Peer, client_address
@@ -42,7 +42,7 @@ class Application:
     """
 
     def __init__(self, config: str | Mapping[str, Any] | Config, *, seed: int = 1) -> None:
-        checked = made(config, algorithms=balancer_names())
+        checked = made(config, algorithms=balancer_names(), plugins=INSTALLED)
         self._prepare()
         self._take(
             assemble_all(
@@ -62,7 +62,7 @@ class Application:
 
         :raises ConfigError: it cannot be read, or something in it is wrong
         """
-        return cls(load(path, algorithms=balancer_names()), seed=seed)
+        return cls(load(path, algorithms=balancer_names(), plugins=INSTALLED), seed=seed)
 
     @classmethod
     def of_assemblies(cls, build: Callable[[Application], Sequence[Assembly]]) -> Application:

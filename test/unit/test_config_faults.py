@@ -162,7 +162,7 @@ class NotBuilt(SynchronousTestCase):
             ("http: {http2_session: {}}", "x.yaml:2:8: http.http2_session: this key is not built yet"),
         ]:
             self.assertEqual(problems(text), [message])
-        for key in ("filters", "retries", "timeouts"):
+        for key in ("retries", "timeouts"):
             (problem,) = problems(f"http: {{routes: [{{name: r, backends: [a], {key}: {{}}}}]}}")
             self.assertEqual(problem, f"x.yaml:2:42: http.routes[0].{key}: this key is not built yet")
         with self.assertRaises(ConfigError) as caught:
