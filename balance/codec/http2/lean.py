@@ -49,6 +49,8 @@ class ServerSession(LeanSession):
 
     def _head(self, stream_id: int, ended: bool, block: Block) -> None:
         """A request (section 8.1), or its trailers."""
+        if not stream_id & 1:  # section 5.1.1
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "a client's streams have odd ids")
         if stream_id <= self._last_id:
             stream = self._streams.get(stream_id)
             if stream is not None:
@@ -56,10 +58,9 @@ class ServerSession(LeanSession):
             else:
                 self._absent(stream_id)
             return
-        if not stream_id & 1:  # section 5.1.1
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a client's streams have odd ids")
         self._last_id = stream_id
         if stream_id > self._last_taken:  # section 6.8
+            self._defences.control()
             return
         options = self._options
         if self.open_streams >= options.max_streams:  # section 5.1.2
@@ -121,6 +122,7 @@ class ClientSession(LeanSession):
     __slots__ = ()
 
     bad_trailers = BadResponse
+    is_client = True
 
     def start(self) -> None:
         """See `Session.start`."""
@@ -199,10 +201,3 @@ class ClientSession(LeanSession):
         if usual and block.seen:
             block.response = head.copy()
         return head
-
-    def _data_head(self, stream_id: int, flags: int, size: int, length: int) -> Stream | None:
-        stream = super()._data_head(stream_id, flags, size, length)
-        if stream is not None and not stream.answered:
-            self._fault(stream, Code.PROTOCOL_ERROR, "DATA before the response's head")
-            return None
-        return stream

@@ -38,7 +38,7 @@ from balance.codec.http2.lean_frames import (
 )
 from balance.codec.http2.lean_hpack import Block
 from balance.codec.http2.lean_stream import UNKNOWN, Stream
-from balance.codec.http2.lean_wire import _LARGEST_FRAME, LeanWire
+from balance.codec.http2.lean_wire import LARGEST_FRAME, PING_DATA, LeanWire
 from balance.codec.http2.session import Code
 from balance.errors import BadRequest, ExchangeError
 
@@ -53,6 +53,7 @@ class LeanSession(LeanWire):
 
     #: What a malformed trailer section raises.
     bad_trailers: type[ExchangeError] = BadRequest
+    is_client = False
 
     def receive(self, data: bytes, now: float) -> Sequence[Event]:
         """See `Session.receive`."""
@@ -64,6 +65,7 @@ class LeanSession(LeanWire):
             self._read(data)
         except ConnectionFault as fault:
             self._end(fault)
+        self._events = []  # what was reported is the caller's: a session at rest holds no bodies
         return events
 
     def _end(self, fault: ConnectionFault) -> None:
@@ -161,12 +163,11 @@ class LeanSession(LeanWire):
 
     def _on_headers(self, stream_id: int, flags: int, body: bytes) -> None:
         """Section 6.2, with what is unusual: padding, priority, more to follow."""
-        if flags & PADDED:
-            body = _unpadded(body)
+        start = 1 if flags & PADDED else 0
         if flags & PRIORITY_FLAG:
-            if len(body) < 5:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "HEADERS too short for its priority")
-            body = body[5:]  # deprecated (section 5.3.2), and ignored
+            start += 5  # deprecated (section 5.3.2), and ignored
+        if start:
+            body = _inner(body, start, flags)
         if flags & END_HEADERS:
             self._on_block(stream_id, flags, body)
             return
@@ -259,6 +260,9 @@ class LeanSession(LeanWire):
         if not stream.remote_open:
             self._fault(stream, Code.STREAM_CLOSED, "DATA after END_STREAM")
             return None
+        if self.is_client and not stream.answered:
+            self._fault(stream, Code.PROTOCOL_ERROR, "DATA before the response's head")
+            return None
         if size > stream.receive_window:
             self._fault(stream, Code.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
             return None
@@ -290,7 +294,7 @@ class LeanSession(LeanWire):
             self._remote_end(stream)
 
     def _on_padded_data(self, stream_id: int, flags: int, body: bytes) -> None:
-        data = _unpadded(body) if flags & PADDED else body
+        data = _inner(body, 1, flags) if flags & PADDED else body
         stream = self._data_head(stream_id, flags, len(body), len(data))
         if stream is not None:
             self._data(stream, data, len(body), flags & END_STREAM)
@@ -438,7 +442,7 @@ class LeanSession(LeanWire):
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_SIZE <= value < 1 << 24:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS_MAX_FRAME_SIZE out of range")
-            self._frame_size = min(value, _LARGEST_FRAME)
+            self._frame_size = min(value, LARGEST_FRAME)
         elif name == frames.ENABLE_PUSH:
             if value > self._push_max():
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS_ENABLE_PUSH out of range")
@@ -470,7 +474,7 @@ class LeanSession(LeanWire):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "PING of a stream")
         if len(body) != 8:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "PING has eight bytes")
-        if flags & frames.ACK and self._pings:
+        if flags & frames.ACK and self._pings and body == PING_DATA:
             self._pings -= 1
             self._events.append(PingAcknowledged())
             return
@@ -493,11 +497,16 @@ class LeanSession(LeanWire):
             self.closed = True
 
 
-def _unpadded(body: bytes) -> bytes:
-    """Sections 6.1 and 6.2."""
-    if not body:
-        raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame too short for its padding")
-    padding = body[0]
-    if padding >= len(body):
+def _inner(body: bytes, start: int, flags: int) -> bytes:
+    """What is between the fixed fields of a frame and its padding (sections 6.1 and 6.2).
+
+    :param start: bytes of the fixed fields, the length of the padding among them
+    """
+    if len(body) < start:
+        raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame too short for its padding or priority")
+    if not flags & PADDED:
+        return body[start:]
+    end = len(body) - body[0]
+    if end < start:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than there is room")
-    return body[1 : len(body) - padding]
+    return body[start:end]

@@ -21,11 +21,11 @@ from balance.model import Headers
 #: Streams that were reset, by the peer or by us, and of which frames may still come (RFC 9113, section 5.1, "closed").
 _REMEMBERED: Final = 1000
 #: Larger frames than that would only keep other streams waiting.
-_LARGEST_FRAME: Final = 256 * 1024
+LARGEST_FRAME: Final = 256 * 1024
 #: Until the peer's SETTINGS say how many streams it takes (RFC 9113, section 6.5.2, asks it for no fewer).
 _STREAMS_AT_FIRST: Final = 100
 
-_PING: Final = b"balance\0"
+PING_DATA: Final = b"balance\0"
 
 
 class LeanWire:
@@ -303,7 +303,7 @@ class LeanWire:
         """See `Session.ping`."""
         if not self._ended:
             self._pings += 1
-            self._out.append(frames.ping(_PING, 0))
+            self._out.append(frames.ping(PING_DATA, 0))
 
     def go_away(self, code: int = Code.NO_ERROR) -> None:
         """See `Session.go_away`."""
