@@ -6,6 +6,7 @@ from typing import Any
 
 from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
+from hpack.hpack import encode_integer
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import TestCase
@@ -105,7 +106,7 @@ class Encoding(TestCase):
 
 class Decoding(TestCase):
     @given(STEPS)
-    def test_the_same_lists_as_hpack(self, steps: list[Any]) -> None:
+    def test_the_same_lists_and_tables_as_hpack(self, steps: list[Any]) -> None:
         peer = Encoder()
         decoder = BlockDecoder(4096, 1 << 16)
         for step in steps:
@@ -117,7 +118,7 @@ class Decoding(TestCase):
             for _ in range(3):
                 block = decoder.decode(peer.encode(step))
                 self.assertEqual(plain(block.fields), step)
-            self.assertLessEqual(len(decoder._kept), KEPT_BLOCKS)
+            self.assertLessEqual(len(decoder._kept) + len(decoder._fixed), KEPT_BLOCKS)
             self.assertLessEqual(decoder._bytes, KEPT_BYTES)
 
     @given(STEPS)
@@ -146,7 +147,7 @@ class Decoding(TestCase):
     def test_any_bytes_give_what_hpack_gives(self, blocks: list[bytes]) -> None:
         oracle = Decoder(max_header_list_size=300)
         decoder = BlockDecoder(4096, 300)
-        for block in [each for each in blocks for _ in range(2)]:
+        for block in [each for each in blocks + blocks for _ in range(2)]:
             try:
                 expected: Any = plain(oracle.decode(block, raw=True))
             except HPACKError as error:
@@ -154,6 +155,35 @@ class Decoding(TestCase):
                     decoder.decode(block)
                 return
             self.assertEqual(plain(decoder.decode(block).fields), expected)
+            self.assertEqual(decoder._table.dynamic_entries, oracle.header_table.dynamic_entries)
+            self.assertEqual(decoder._table._current_size, oracle.header_table._current_size)
+
+    def indexing(self, number: int) -> bytes:
+        """A block as nginx writes it: static names, everything indexed, and nothing ever referred to."""
+        return b"\x88\x76\x05nginx\x61\x06date%02d\x0f\x0d\x0265" % number
+
+    @given(st.lists(st.integers(0, 9), max_size=60), st.sampled_from([50, 90, 100, 130, 400, 4096]))
+    def test_blocks_that_add_and_do_not_refer_are_kept(self, numbers: list[int], size: int) -> None:
+        oracle = Decoder()
+        decoder = BlockDecoder(4096, 1 << 16)
+        update = b"\x3f" + encode_integer(size - 31, 8) if size - 31 < 128 else b""
+        for block in (update + b"\x88", *map(self.indexing, numbers), b"\x88"):
+            self.assertEqual(plain(decoder.decode(block).fields), plain(oracle.decode(block, raw=True)))
+            self.assertEqual(decoder._table.dynamic_entries, oracle.header_table.dynamic_entries)
+            self.assertEqual(decoder._table._current_size, oracle.header_table._current_size)
+        self.assertIs(decoder.decode(b"\x88"), decoder.decode(b"\x88"))
+        if numbers:
+            self.assertIs(decoder.decode(self.indexing(numbers[0])), decoder.decode(self.indexing(numbers[0])))
+
+    def test_adding_spoils_what_refers(self) -> None:
+        decoder = BlockDecoder(4096, 1 << 16)
+        first, second = self.indexing(1), self.indexing(2)
+        decoder.decode(first)
+        newest = b"\xbe"
+        for block, date in ((first, b"date01"), (second, b"date02"), (first, b"date01"), (second, b"date02")):
+            decoder.decode(block)
+            for _ in range(2):
+                self.assertEqual(decoder.decode(newest).fields, [(b"date", date)])
 
     def test_a_limit_that_sinks_wants_a_smaller_table(self) -> None:
         decoder = BlockDecoder(100, 1 << 16)
@@ -181,7 +211,7 @@ class Decoding(TestCase):
         decoder = BlockDecoder(4096, 1 << 16)
         for number in range(1000):
             decoder.decode(b"\x00\x01a\x04%04d" % number)
-            self.assertLessEqual(len(decoder._kept), KEPT_BLOCKS)
+            self.assertLessEqual(len(decoder._fixed), KEPT_BLOCKS)
         for number in range(1000):
             decoder.decode(b"\x00\x01a\x7f\xe9\x06%04d" % number + b"x" * 996)
             self.assertLessEqual(decoder._bytes, KEPT_BYTES)

@@ -1,14 +1,15 @@
-"""HPACK (RFC 7541) by the `hpack` package, with what repeats kept.
+"""HPACK (RFC 7541) on the tables, integers and Huffman code of the `hpack` package, with what repeats kept.
 
 Rule of this file: a cache may never change a result. What makes that true:
 
-* A header block is a function of its bytes and of the dynamic table before it (RFC 7541, section 3.2). A block that has
-  only indexed fields and literals that are not indexed leaves the table as it was. So while nothing is added to the
-  table, nothing evicted and its size not changed, the same bytes decode to the same list. Blocks that do change it are
-  never kept, and everything kept is dropped with the first change.
+* A header block is a function of its bytes and of the dynamic table before it (RFC 7541, section 3.2). A block that
+  leaves the table as it was is kept until something is added to the table, or its size changes: so long, the same bytes
+  decode to the same list.
+* A block that refers to nothing in the dynamic table is a function of its bytes alone. It is kept whatever becomes of
+  the table, and if it adds to the table, so does each hit. (nginx and others index each field anew and never refer to
+  it.) Blocks that do both, and those that change the table's size, are not kept.
 * The encoder's output is a function of the fields, of its table and of what it has seen. It is kept only when encoding
   it changed neither of the latter, and dropped with the first change.
-* A hit never has side effects to make up for: what is kept had none.
 
 The encoder's policy serves the caches: a field is added to the table when it comes for the second time, those that
 change with every message never, and a full table takes another one only now and then. So the table soon comes to rest,
@@ -21,9 +22,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
-from hpack import Decoder, Encoder
-from hpack.exceptions import HPACKDecodingError
-from hpack.hpack import encode_integer
+from hpack import Encoder
+from hpack.exceptions import HPACKDecodingError, InvalidTableSizeError, OversizedHeaderListError
+from hpack.hpack import decode_integer, encode_integer
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
@@ -72,6 +73,22 @@ class _Table(HeaderTable):
         self.changes += 1
         super().add(name, value)
 
+    def add_all(self, fields: list[Field], size: int) -> None:
+        """The same as `add` for each.
+
+        :param size: of all of them, as RFC 7541, section 4.1, counts it
+        """
+        if size > self._maxsize:
+            for name, value in fields:
+                self.add(name, value)
+            return
+        # Together they fit, so only older ones are evicted, and it makes no difference when.
+        self.changes += 1
+        self.dynamic_entries.extendleft(fields)
+        self._current_size += size
+        if self._current_size > self._maxsize:
+            self._shrink()
+
     def has_room(self, field: Field) -> bool:
         return self._current_size + 32 + len(field[0]) + len(field[1]) <= self.maxsize
 
@@ -79,17 +96,27 @@ class _Table(HeaderTable):
 class Block:
     """A decoded header block, and the heads that were read from it."""
 
-    __slots__ = ("ended_request", "fields", "plain", "request", "response", "seen")
+    __slots__ = ("added", "added_size", "ended_request", "fields", "plain", "request", "response", "seen")
 
-    def __init__(self, fields: list[Field], plain: int) -> None:
+    def __init__(self, fields: list[Field], added: list[Field]) -> None:
         self.fields = fields
+        #: Those of them that it adds to the table, and what they take there.
+        self.added = added
+        self.added_size = _size(added) + 32 * len(added) if added else 0
         #: Bytes of names and values.
-        self.plain = plain
+        self.plain = _size(fields)
         #: It has come before.
         self.seen = False
         self.request: RequestHead | None = None
         self.ended_request: RequestHead | None = None
         self.response: ResponseHead | None = None
+
+
+def _size(fields: list[Field]) -> int:
+    size = 0
+    for name, value in fields:
+        size += len(name) + len(value)
+    return size
 
 
 class BlockDecoder:
@@ -99,124 +126,152 @@ class BlockDecoder:
     :param list_size: largest list, as RFC 9113, section 6.5.2, counts it
     """
 
-    __slots__ = ("_bytes", "_changes", "_decoder", "_kept", "_list_size", "_table")
+    __slots__ = ("_bytes", "_fixed", "_kept", "_largest", "_list_size", "_table")
 
     def __init__(self, table_size: int, list_size: int) -> None:
-        self._decoder = Decoder(max_header_list_size=list_size)
-        self._table = self._decoder.header_table = _Table()
+        self._table = _Table()
         self._list_size = list_size
-        self._changes = 0
+        #: Blocks that refer to the dynamic table and leave it alone; and those that refer to nothing in it.
         self._kept: dict[bytes, Block] = {}
+        self._fixed: dict[bytes, Block] = {}
         self._bytes = 0
-        self.limit(max(table_size, self._table.maxsize))
+        self._largest = max(table_size, self._table.maxsize)
 
     def limit(self, table_size: int) -> None:
         """The peer knows that limit now: a larger table is an error from here on (RFC 7541, section 4.2)."""
-        self._decoder.max_allowed_table_size = table_size
-        self._kept.clear()
-        self._bytes = 0
+        self._largest = table_size
+        self._drop()
 
-    def decode(self, block: bytes) -> Block:
+    def decode(self, packed: bytes) -> Block:
         """Decode one block.
 
         :raises HPACKError: the table cannot be trusted any more: the connection is over (COMPRESSION_ERROR)
         """
-        known = self._kept.get(block)
-        if known is not None:
-            known.seen = True
-            return known
-        decoder = self._decoder
+        block = self._kept.get(packed)
+        if block is not None:
+            block.seen = True
+            return block
+        block = self._fixed.get(packed)
+        if block is not None:
+            block.seen = True
+            if block.added:
+                self._table.add_all(block.added, block.added_size)
+                self._kept.clear()
+            return block
+        return self._decode(packed)
+
+    def _decode(self, packed: bytes) -> Block:
         table = self._table
-        settled = table.maxsize <= decoder.max_allowed_table_size
-        fields = _read_plain(block, table, self._list_size) if settled else None
-        if fields is None:
-            try:
-                fields = list(decoder.decode(block, raw=True))
-            except (IndexError, ValueError) as error:  # of a block that ends too early, in some releases of hpack
-                raise HPACKDecodingError(str(error)) from error
-        plain = 0
-        for name, value in fields:
-            plain += len(name) + len(value)
-        decoded = Block(fields, plain)
-        if table.changes != self._changes or (block and block[0] & 0xE0 == 0x20):
-            self._changes = table.changes
+        at = self._resize(packed) if packed and packed[0] & 0xE0 == 0x20 else 0
+        if table.maxsize > self._largest:
+            raise InvalidTableSizeError("the table was not made smaller")
+        fields, added, refers = _read(packed, at, table, self._list_size)
+        block = Block(fields, added)
+        if added:
             self._kept.clear()
-            self._bytes = 0
-        elif plain <= KEPT_BYTES // 4:
-            self._keep(block, decoded)
-        return decoded
+        if block.plain > KEPT_BYTES // 4 or at or (added and refers):
+            return block
+        self._bytes += len(packed) + block.plain
+        if self._bytes > KEPT_BYTES or len(self._kept) + len(self._fixed) >= KEPT_BLOCKS:
+            self._drop()
+            self._bytes = len(packed) + block.plain
+        (self._kept if refers else self._fixed)[packed] = block
+        return block
 
-    def _keep(self, block: bytes, decoded: Block) -> None:
-        self._bytes += len(block) + decoded.plain
-        if self._bytes > KEPT_BYTES or len(self._kept) >= KEPT_BLOCKS:
-            self._kept.clear()
-            self._bytes = len(block) + decoded.plain
-        self._kept[block] = decoded
+    def _drop(self) -> None:
+        self._kept.clear()
+        self._fixed.clear()
+        self._bytes = 0
+
+    def _resize(self, packed: bytes) -> int:
+        """Updates of the table's size begin the block (RFC 7541, section 4.2). Returns where they end."""
+        at = 0
+        self._drop()
+        while at < len(packed) and packed[at] & 0xE0 == 0x20:
+            size, at = _integer(packed, at, 5)
+            if size > self._largest:
+                raise InvalidTableSizeError("a table larger than we allow")
+            self._table.maxsize = size
+        return at
 
 
-def _read_plain(block: bytes, table: HeaderTable, limit: int) -> list[Field] | None:
-    """The fields of a block that has only the usual: indexed fields, and literals that are not added to the table, all
-    with one-byte indexes and lengths. None for any other, which `hpack` reads, errors and all. Nothing is changed.
+def _read(packed: bytes, at: int, table: HeaderTable, limit: int) -> tuple[list[Field], list[Field], bool]:
+    """Decode a block from ``at`` on, where no update of the table's size is left.
+
+    :param limit: of the list's size
+    :returns: all fields; those that were added to the table; whether any refers to the dynamic table
     """
-    dynamic = table.dynamic_entries
-    known = _STATIC_END + len(dynamic)
     fields: list[Field] = []
+    added: list[Field] = []
+    refers = False
     size = 0
-    at = 0
-    end = len(block)
+    end = len(packed)
     while at < end:
-        code = block[at]
-        if code > 0x80:
+        code = packed[at]
+        if code >= 0x80:  # indexed (RFC 7541, section 6.1)
             index = code & 0x7F
-            if index > known or index == 0x7F:
-                return None
-            field = _STATIC[index - 1] if index <= _STATIC_END else dynamic[index - _STATIC_END - 1]
             at += 1
-        elif code < 0x20:
-            index = code & 0x0F
-            at += 1
-            if index == 0x0F:
-                # A second byte below 0x80 ends the index: static names above 14, and dynamic ones.
-                if at >= end or block[at] >= 0x80:
-                    return None
-                index += block[at]
-                at += 1
-                if index > known:
-                    return None
-            if index:
-                name = _STATIC[index - 1][0] if index <= _STATIC_END else dynamic[index - _STATIC_END - 1][0]
+            if index == 0x7F:
+                index, at = _integer(packed, at - 1, 7)
+            if 0 < index <= _STATIC_END:
+                field = _STATIC[index - 1]
             else:
-                text = _string(block, at, end)
-                if text is None:
-                    return None
-                name, at = text
-            text = _string(block, at, end, secret=code >= 0x10)
-            if text is None:
-                return None
-            field = name, text[0]
-            at = text[1]
+                refers = True
+                field = table.get_by_index(index)
         else:
-            return None
+            if code >= 0x40:  # added to the table (section 6.2.1)
+                mask, bits = 0x3F, 6
+            elif code >= 0x20:
+                raise HPACKDecodingError("an update of the table's size within a block")
+            else:  # not added to it (sections 6.2.2 and 6.2.3)
+                mask, bits = 0x0F, 4
+            index = code & mask
+            at += 1
+            if index == mask:
+                index, at = _integer(packed, at - 1, bits)
+            if not index:
+                name, at = _string(packed, at)
+            elif index <= _STATIC_END:
+                name = _STATIC[index - 1][0]
+            else:
+                refers = True
+                name = table.get_by_index(index)[0]
+            value, at = _string(packed, at, secret=0x10 <= code < 0x20)
+            field = name, value
+            if code >= 0x40:
+                table.add(name, value)
+                added.append(field)
         size += len(field[0]) + len(field[1]) + 32
         if size > limit:
-            return None
+            raise OversizedHeaderListError("the header list is too large")
         fields.append(field)
-    return fields
+    return fields, added, refers
 
 
-def _string(block: bytes, at: int, end: int, *, secret: bool = False) -> tuple[bytes, int] | None:
-    """A string literal (RFC 7541, section 5.2) and where it ends; None when `hpack` is to look at it."""
-    if at >= end:
-        return None
-    length = block[at]
-    at += 1
-    after = at + (length & 0x7F)
-    if length & 0x7F == 0x7F or after > end:
-        return None
-    raw = block[at:after]
-    if length & 0x80:
+def _integer(packed: bytes, at: int, bits: int) -> tuple[int, int]:
+    """An integer with a prefix of so many bits (RFC 7541, section 5.1), and where it ends."""
+    number, used = decode_integer(packed[at : at + 8], bits)
+    return number, at + used
+
+
+def _string(packed: bytes, at: int, *, secret: bool = False) -> tuple[bytes, int]:
+    """A string literal (RFC 7541, section 5.2), and where it ends.
+
+    :param secret: nobody else is to find out, by how long it takes, that it came before
+    """
+    start = at + 1
+    length = packed[at] if at < len(packed) else 0x7F
+    coded = length >= 0x80
+    length &= 0x7F
+    if length == 0x7F:
+        length, start = _integer(packed, at, 7)
+    end = start + length
+    raw = packed[start:end]
+    if len(raw) != length:
+        raise HPACKDecodingError("a string that is longer than its block")
+    if coded:
         raw = decode_huffman(raw) if secret else _PLAIN.get(raw) or _huffman(raw)
-    return raw, after
+    return raw, end
 
 
 #: Huffman-coded strings that came before. Bounded.
