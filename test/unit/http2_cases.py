@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from balance.codec.http2 import h2_session
+from balance.codec.http2 import h2_session, lean
 from balance.codec.http2.events import DataReceived, Event, SessionEnded, StreamReset
 from balance.codec.http2.session import Session, SessionOptions
 from balance.model import HTTP2, Headers, RequestHead, ResponseHead
@@ -20,7 +20,7 @@ from test.unit import http2_frames as frames
 from test.unit.http2_frames import PREFACE, Packer, Reader, Written
 
 #: Modules that have a ServerSession and a ClientSession.
-SESSIONS: dict[str, Any] = {"H2": h2_session}
+SESSIONS: dict[str, Any] = {"H2": h2_session, "Lean": lean}
 
 Case = TypeVar("Case", bound="type[SessionCase]")
 
