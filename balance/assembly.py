@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
 from balance.config.websocket import WebSocketConfig, effective
-from balance.http.connections import BackendConnections
 from balance.http.filters import FilterChain
 from balance.http.proxy import HttpProxy
 from balance.http.route import HeaderEdits, HttpRoute, KeySource
@@ -28,6 +27,7 @@ from balance.pool.affinity import StickyCookie, StickyTable, key_source
 from balance.pool.backend import Backend
 from balance.pool.guard import guarded
 from balance.pool.pool import Pool
+from balance.reach import Reach
 from balance.registry import balancer_factory, build_balancer
 from balance.registry import build as build_plugin
 from balance.resilience.outlier import NEVER, OutlierRules
@@ -37,6 +37,7 @@ from balance.routing.rule import Rule
 from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
 from balance.secure import backend_tls, certificate_fields, private_fields, termination
+from balance.sessions import server_sessions
 from balance.tcp.proxy import TCPProxyFactory
 from balance.tcp.route import TcpRoute
 from balance.websocket.options import WebSocketOptions
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         TcpRouteConfig,
     )
     from balance.config.tls import BackendTlsConfig
+    from balance.http.streams import Connections
     from balance.interfaces import IAffinity
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
@@ -81,7 +83,7 @@ class Assembly:
     config: Listener
     proxy: HttpProxy | TCPProxyFactory
     backends: tuple[Backend, ...]
-    connections: tuple[BackendConnections, ...]
+    connections: tuple[Connections, ...]
     pools: tuple[Pool, ...]
     tls: tuple[TlsTermination | BackendTls, ...] = ()
 
@@ -220,14 +222,16 @@ def _assemble_http(build: _Build) -> Assembly:
     config, backends, clock = build.config, build.backends, build.clock
     deadlines, access_log = build.deadlines, build.access_log
     limits = HeadLimits(config.limits.head_size, config.limits.header_fields, config.limits.uri_length)
-    connections = _connections(build, limits, backends)
+    reach = Reach(config, deadlines, build.dialer)
+    items = {item.name: item for item in config.backends}
+    connections = {backend: reach.connections(items[name], backend) for name, backend in backends.items()}
     kept = [*connections.values()]
     counters = ListenerCounters(config.label)
     listener_filters = _filters(config.http.filters)
     rules = _rules(build, listener_filters)
     for route in config.http.routes:
         if route.tls is not None:
-            own = _connections(build, limits, route.backends, route.tls)
+            own = {backends[name]: reach.connections(items[name], backends[name], route.tls) for name in route.backends}
             next(rule.target for rule in rules if rule.name == route.name).connections = own
             kept += own.values()
     tls = termination(config, deadlines)
@@ -257,33 +261,12 @@ def _assemble_http(build: _Build) -> Assembly:
         drain_spread=config.http.websocket.drain_spread,
         tls=tls,
         filters=listener_filters,
+        http2=server_sessions(config),
     )
     pools = tuple(rule.target.pool for rule in rules)
     watched: list[TlsTermination | BackendTls] = [each.tls for each in kept if each.tls is not None]
     watched += [tls] if tls is not None else []
     return Assembly(config, proxy, tuple(backends.values()), tuple(kept), pools, tuple(watched))
-
-
-def _connections(
-    build: _Build, limits: HeadLimits, names: Iterable[str], own: BackendTlsConfig | None = None
-) -> dict[Backend, BackendConnections]:
-    """How backends are reached.
-
-    :param own: a route's TLS, in place of theirs
-    """
-    return {
-        build.backends[name]: BackendConnections(
-            build.backends[name],
-            build.dialer,
-            build.deadlines,
-            build.config.timeouts,
-            limits,
-            max_idle=build.config.http.max_idle_conns_per_host,
-            idle_timeout=build.config.http.idle_conn_timeout,
-            tls=build.tls_of(name, own, ("http/1.1",)),
-        )
-        for name in names
-    }
 
 
 def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:

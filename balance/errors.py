@@ -27,6 +27,8 @@ class Retry(enum.Enum):
     UNSENT = "unsent"
     #: The request went out on a reused connection and not a byte came back: idempotent methods may try again.
     IDEMPOTENT = "idempotent"
+    #: The peer says that it has done nothing (RFC 9113, section 8.7): every method may try again, a few times.
+    UNPROCESSED = "unprocessed"
 
 
 class BalanceError(Exception):
@@ -102,6 +104,12 @@ class ClientTimeout(ClientError):
 
     status = 408
     reason = "client_timeout"
+
+
+class WindowStalled(ClientTimeout):
+    """The client's HTTP/2 flow-control window stayed shut: it did not take its response."""
+
+    reason = "http2_window_stalled"
 
 
 class BadProxyHeader(ClientError):
@@ -338,6 +346,26 @@ class StaleConnection(BackendReset):
     retry = Retry.IDEMPOTENT
 
 
+class StreamUnprocessed(StaleConnection):
+    """The backend refused the stream, or closed its connection before it looked at it (REFUSED_STREAM, GOAWAY)."""
+
+    retry = Retry.UNPROCESSED
+    reason = "stream_unprocessed"
+
+
+class StreamBroken(BackendReset):
+    """The backend reset the stream.
+
+    ``code`` is the one of its RST_STREAM (RFC 9113, section 7).
+    """
+
+    reason = "backend_stream_reset"
+
+    def __init__(self, detail: str = "", code: int = 2) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class BadResponse(BackendError):
     """The response is malformed or can be read in more than one way."""
 
@@ -373,6 +401,13 @@ class BackendWriteTimeout(BackendError):
     status = 504
     reason = "backend_write_timeout"
     proxy_status = "connection_write_timeout"
+
+
+class NoUpgrade(BackendError):
+    """The backend does not take WebSocket over HTTP/2 (RFC 8441)."""
+
+    reason = "no_upgrade"
+    proxy_status = "http_upgrade_failed"
 
 
 class TunnelLost(BackendError):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from balance.codec.forwarding import CertificateFields
-from balance.config.tls import HTTP2_BUILT
 from balance.errors import BalanceError
 from balance.net.tls_client import BackendTls
 from balance.net.tls_contexts import describe
@@ -35,7 +34,7 @@ def offered_protocols(listener: Listener) -> tuple[str, ...]:
     configured = listener.tls.alpn_protocols
     if listener.mode == "tcp":
         return configured
-    http2 = HTTP2_BUILT and listener.http.enable_http2
+    http2 = listener.http.enable_http2
     if configured:
         return tuple(protocol for protocol in configured if http2 or protocol != "h2")
     # The same channel speaks HTTP/1.0, which old clients (and `curl -0`) offer as the only one.

@@ -34,10 +34,11 @@ def main() -> int:
         folder.chmod(0o755)
         _make_files(folder)
         ports = (free_port(), free_port())
-        with running(backend(folder, ports), ports[0], folder / "backend.log", proxy=False):
+        h2c = (free_port(), free_port())
+        with running(backend(folder, ports, h2c), ports[0], folder / "backend.log", proxy=False):
             for scenario in SCENARIOS:
                 if scenario.name in options.scenario:
-                    results = _run(scenario, peers, folder, ports, options)
+                    results = _run(scenario, peers, folder, h2c if scenario.http2_backends else ports, options)
                     if not results:
                         continue
                     collected[scenario.name] = {n: [asdict(r) for r in rounds] for n, rounds in results.items()}
@@ -90,7 +91,15 @@ def _run(
         for peer in _able(peers, scenario.tcp):
             if peer.name in scenario.skip:
                 continue
-            setting = Setting(folder, free_port(), ports, scenario.routes, scenario.tcp)
+            setting = Setting(
+                folder,
+                free_port(),
+                ports,
+                scenario.routes,
+                scenario.tcp,
+                http2=bool(scenario.streams),
+                http2_backends=scenario.http2_backends,
+            )
             log = folder / f"{peer.name}.log"
             process = stack.enter_context(running(peer.command(setting), setting.port, log))
             started.append((peer, process, setting.port))

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.load import wrk
+from benchmarks.load import h2load, wrk
 from benchmarks.peers import ROUTE_HEADER
 from benchmarks.processes import Cpu, Process, pinned
 from benchmarks.websocket import connect
@@ -26,6 +26,8 @@ class Scenario:
     :param units: how many of those one request is
     :param tcp: the proxies relay bytes (layer 4) instead of requests
     :param websocket: bytes of a WebSocket message that is echoed, in place of requests
+    :param streams: HTTP/2 streams on each of ``connections``; 0 is HTTP/1.1
+    :param http2_backends: the backends speak HTTP/2 (h2c)
     :param bulk: bytes moved through each of ``connections``, in place of requests
     """
 
@@ -40,6 +42,8 @@ class Scenario:
     tcp: bool = False
     bulk: int = 0
     websocket: int = 0
+    streams: int = 0
+    http2_backends: bool = False
     skip: tuple[str, ...] = field(default=())
 
 
@@ -57,6 +61,8 @@ class Result:
 #: Those that cannot relay it.
 NO_WEBSOCKET = ("twisted.web",)
 
+#: Peers that do not speak HTTP/2.
+_HTTP1 = ("twisted.web",)
 SCENARIOS = (
     Scenario("small", "65-byte answers, 64 kept connections"),
     Scenario("10k", "10 kB answers, 64 kept connections", path="/10k"),
@@ -68,6 +74,24 @@ SCENARIOS = (
         headers=(f"{ROUTE_HEADER}: t19",),
         routes=20,
         skip=("twisted.web",),
+    ),
+    Scenario("h2-small", "h2c: 65-byte answers, 8 connections x 32 streams", connections=8, streams=32, skip=_HTTP1),
+    Scenario(
+        "h2-h2",
+        "h2c to h2c backends: 65-byte answers, 8 connections x 32 streams",
+        connections=8,
+        streams=32,
+        http2_backends=True,
+        skip=(*_HTTP1, "nginx"),
+    ),
+    Scenario(
+        "h2-1m",
+        "h2c: 1 MB answers, 4 connections x 4 streams",
+        path="/1m",
+        connections=4,
+        streams=4,
+        unit="MiB",
+        skip=_HTTP1,
     ),
     Scenario("tcp-small", "layer 4: small questions and answers, 64 kept connections", unit="round trip", tcp=True),
     Scenario(
@@ -98,7 +122,11 @@ def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> 
     if scenario.websocket:
         return _measure_websocket(scenario, process, port, seconds)
     before = process.cpu()
-    load = wrk(f"http://127.0.0.1:{port}{scenario.path}", seconds, scenario.connections, scenario.headers)
+    url = f"http://127.0.0.1:{port}{scenario.path}"
+    if scenario.streams:
+        load = h2load(url, seconds, scenario.connections, scenario.streams)
+    else:
+        load = wrk(url, seconds, scenario.connections, scenario.headers)
     spent = process.cpu() - before
     units = max(1.0, load.requests * scenario.units)
     return Result(Cpu(spent.user / units, spent.system / units), load.rate, load.p50, load.p99, load.errors)

@@ -21,6 +21,8 @@ class Setting:
     """What a peer is to do.
 
     :param tcp: relay bytes, at layer 4
+    :param http2: clients speak h2c
+    :param http2_backends: backends do
     :param routes: routes beside the default one, each matching one value of a header; the load asks for the last
     """
 
@@ -29,6 +31,8 @@ class Setting:
     backends: tuple[int, ...]
     routes: int = 0
     tcp: bool = False
+    http2: bool = False
+    http2_backends: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def _write(setting: Setting, name: str, text: str) -> str:
 def balance(setting: Setting) -> list[str]:
     names = [f"b{port}" for port in setting.backends]
     lines = [f"mode: {'tcp' if setting.tcp else 'http'}", f'listen: "127.0.0.1:{setting.port}"', "backends:"]
-    lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"}}' for port in setting.backends]
+    more = ", protocol: h2c" if setting.http2_backends else ""
+    lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"{more}}}' for port in setting.backends]
     if setting.routes:
         lines += ["http:", "  routes:"]
         for n in range(setting.routes):
@@ -65,7 +70,8 @@ def balance(setting: Setting) -> list[str]:
 
 def haproxy(setting: Setting) -> list[str]:
     rules = "".join(f"  use_backend b if {{ req.hdr({ROUTE_HEADER}) -m str t{n} }}\n" for n in range(setting.routes))
-    servers = "".join(f"  server s{port} 127.0.0.1:{port}\n" for port in setting.backends)
+    proto = " proto h2" if setting.http2_backends else ""
+    servers = "".join(f"  server s{port} 127.0.0.1:{port}{proto}\n" for port in setting.backends)
     if setting.tcp:
         return _haproxy_tcp(setting, servers)
     text = f"""\
@@ -83,7 +89,7 @@ defaults
   option forwardfor
   http-reuse always
 frontend f
-  bind 127.0.0.1:{setting.port}
+  bind 127.0.0.1:{setting.port}{" proto h2" if setting.http2 else ""}
 {rules}  default_backend b
 backend b
   balance roundrobin
@@ -127,7 +133,8 @@ http {{
   map $http_upgrade $connection {{ default ""; websocket upgrade; }}
   upstream b {{ {servers} keepalive 100; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{setting.port} backlog=4096;
+    listen 127.0.0.1:{setting.port} backlog=4096{" http2" if setting.http2 else ""};
+    http2_max_requests 1000000000;
     location / {{
       proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection $connection;
       proxy_set_header Upgrade $http_upgrade; proxy_read_timeout 1h;
@@ -176,13 +183,15 @@ PEERS = (
 )
 
 
-def backend(folder: Path, ports: Sequence[int]) -> list[str]:
+def backend(folder: Path, ports: Sequence[int], http2_ports: Sequence[int] = ()) -> list[str]:
     """An nginx that serves the files of ``folder/www`` on these ports."""
     listens = "".join(f"listen 127.0.0.1:{port} backlog=4096;" for port in ports)
+    listens += "".join(f"listen 127.0.0.1:{port} backlog=4096 http2;" for port in http2_ports)
     text = f"""\
 worker_processes 1; daemon off; error_log stderr crit; pid {folder}/backend.pid; user root;
 events {{ worker_connections 16000; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s; sendfile on;
+  http2_max_requests 1000000000;
   server {{ {listens} root {folder}/www; }} }}
 """
     path = folder / "backend.conf"

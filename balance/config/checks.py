@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from balance.config.document import Document, Path, key_of
+from balance.config.document import Document, Path
 from balance.config.errors import Problem
 from balance.config.plugins import place_plugins
-from balance.config.unbuilt import LATER, not_built
+from balance.config.unbuilt import not_built
 from balance.config.values import found, suggestion
 
 
@@ -69,19 +69,6 @@ def _metrics(document: Document) -> Iterator[Problem]:
     path = metrics.get("path") if isinstance(metrics, dict) else None
     if path in ("/status", "/explain"):
         yield document.problem(("metrics", "path"), f"found {path!r}; that is taken already: take another path")
-
-
-def notices(document: Document, data: dict[str, Any] | None = None, path: Path = ()) -> tuple[str, ...]:
-    """What was asked for expressly, loads, and has no effect yet.
-
-    :param data: one of the document's listeners, at ``path``; the whole document by default
-    """
-    asked = _mapping((document.data if data is None else data).get("http"))
-    place = key_of((*path, "http"))
-    told = []
-    if asked.get("enable_http2") is True:
-        told.append(f"{place}.enable_http2: HTTP/2 {LATER}; listeners and backends speak HTTP/1.1")
-    return tuple(told)
 
 
 def _renamed(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from balance.config.document import Document, Path
 from balance.config.errors import Problem
+from balance.config.http2 import check_protocols
 from balance.config.schema import Config, Listener, Timeouts
 
 #: Silence that `mode: tcp` allows where nothing is said, in seconds. (The field's usual limit for tunnels.)
@@ -99,10 +100,16 @@ def _check_mode(document: Document, own: dict[str, Any], path: Path, whole: dict
             if key in own:
                 yield document.problem((*path, key), "this key has no meaning in mode tcp", at_key=True)
         yield from _check_keys(document, own, path)
+        backends = own.get("backends")
+        for index, backend in enumerate(backends if isinstance(backends, list) else []):
+            if isinstance(backend, dict) and "protocol" in backend:
+                place: Path = (*path, "backends", index, "protocol")
+                yield document.problem(place, "this key has no meaning in mode tcp", at_key=True)
         return
     if own.get("routes"):
         yield document.problem((*path, "routes"), "routes of mode http stand under http.routes", at_key=True)
     backends = own.get("backends")
+    yield from check_protocols(document, own, path)
     for index, backend in enumerate(backends if isinstance(backends, list) else []):
         if isinstance(backend, dict) and backend.get("send_proxy") is not None:
             message = "mode http sends no PROXY header, as clients share connections; X-Forwarded-For names the client"

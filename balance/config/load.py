@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from balance.config.checks import check, notices, prepare
+from balance.config.checks import check, prepare
 from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
 from balance.config.listeners import check_listeners, inherited, listeners_of
@@ -57,7 +57,6 @@ def checked(
     :raises ConfigError: something in it is wrong
     """
     problems = document.problems
-    told = notices(document)
     problems += prepare(document)
     for path, listener in listeners_of(document):
         problems += prepare(document, listener, path)
@@ -85,7 +84,7 @@ def checked(
             problems.append(document.problem(location, message({**each, "loc": location}, Config), at_key=at_key))
     if problems or config is None:
         raise ConfigError(document.source, problems)
-    return inherited(config.model_copy(update={"notices": (*told, *files.notices)}))
+    return inherited(config.model_copy(update={"notices": tuple(files.notices)}))
 
 
 def _tuples(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from balance.config.http2 import DEFAULT_SESSION, BackendProtocol, Http2, SessionName
 from balance.config.section import PluginConfig, Section
 from balance.config.tls import BackendTlsValue, Fingerprint, Subject, TlsConfig
 from balance.config.values import (
@@ -79,6 +80,14 @@ class BackendConfig(Section):
         description="`mode: tcp`: begin each connection with a PROXY protocol header that names the client.",
     )
     tls: BackendTlsValue = Field(default=None, description="Speak TLS with it: `true`, or a mapping.")
+    protocol: BackendProtocol = Field(
+        default="auto",
+        description="`mode: http`: `http/1.1`, `h2` (over TLS), `h2c` (HTTP/2 in clear text), or `auto`: what ALPN "
+        "chooses over TLS, HTTP/1.1 in clear text.",
+    )
+    http2_session: SessionName | None = Field(
+        default=None, description="As `http.http2_session`, for connections to this backend."
+    )
 
 
 class LoadBalancer(Section):
@@ -254,9 +263,16 @@ class TcpRouteConfig(Section):
 class Http(Section):
     """HTTP in general, and the routes."""
 
-    enable_http2: bool = Field(default=True, description="HTTP/2. Not built yet: listeners speak HTTP/1.1.")
     enable_websocket: bool = Field(default=True, description="WebSocket connections are passed on. See `websocket`.")
     websocket: WebSocketDefaults = Field(default=WebSocketDefaults(), description="WebSocket, for all routes.")
+    enable_http2: bool = Field(
+        default=True,
+        description="HTTP/2 for clients: by ALPN over TLS, and with prior knowledge (h2c) in clear text.",
+    )
+    http2: Http2 = Field(default=Http2(), description="Limits and defences of HTTP/2.")
+    http2_session: SessionName = Field(
+        default=DEFAULT_SESSION, description="What HTTP/2 is spoken with: our own lean session, or the `h2` package."
+    )
     max_idle_conns_per_host: int = Field(default=100, ge=0, description="Idle connections kept to each backend.")
     idle_conn_timeout: Duration = Field(default=90.0, ge=0, description="How long they are kept.")
     forwarded: bool = Field(default=False, description="Send `Forwarded` (RFC 7239) besides `X-Forwarded-*`.")

@@ -18,9 +18,6 @@ from balance.codec.certificates import printable
 from balance.config.section import Section
 from balance.config.values import Duration, HostPattern, ProtocolId, edited_name, found, host_pattern, suggestion
 
-#: Whether listeners speak HTTP/2. (`balance.secure` offers it where it is.)
-HTTP2_BUILT: Final = False
-
 _VERSION: Final = re.compile(r"(?:version)?(?:tls)?[ _v]*1[._]?([0-3])", re.IGNORECASE)
 #: Go's names, and how they are spelled without case and punctuation.
 _CLIENT_AUTH: Final = {

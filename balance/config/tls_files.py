@@ -16,7 +16,7 @@ from typing import Any, Final
 from balance.codec.certificates import BadCertificate, CertificateFacts, check_authorities, read_certificate
 from balance.config.document import Document, Path, key_of
 from balance.config.errors import Problem
-from balance.config.tls import HTTP2_BUILT, cipher_suite, client_auth, tls_version
+from balance.config.tls import cipher_suite, client_auth, tls_version
 
 _FILES: Final = ("cert_file", "key_file", "client_ca_file", "ca_file")
 #: Days before the end of a certificate from which on it is told.
@@ -48,9 +48,6 @@ class TlsFiles:
         tls = data.get("tls")
         if isinstance(tls, dict):
             yield from self._listener(tls, (*path, "tls"))
-            if tls.get("enabled") is True:
-                mode = data.get("mode", self._document.data.get("mode"))
-                self._protocols(tls, (*path, "tls"), http=mode != "tcp")
         for index, backend in _numbered(data.get("backends")):
             unix = isinstance(backend.get("address"), str) and backend["address"].startswith("unix:")
             yield from self._backend(backend.get("tls"), (*path, "backends", index, "tls"), unix=unix)
@@ -107,11 +104,6 @@ class TlsFiles:
         if suites and least == "1.2" and all(suite.startswith("TLS_") for suite in suites):
             message = 'these are suites of TLS 1.3 only; add some of TLS 1.2, or say min_version: "1.3"'
             yield self._document.problem((*path, "cipher_suites"), message)
-
-    def _protocols(self, tls: dict[str, Any], path: Path, *, http: bool) -> None:
-        if http and not HTTP2_BUILT and "h2" in _list(tls.get("alpn_protocols")):
-            place = key_of((*path, "alpn_protocols"))
-            self.notices.append(f"{place}: HTTP/2 is not built yet; h2 is not offered")
 
     def _clients(self, tls: dict[str, Any], path: Path) -> Iterator[Problem]:
         file = tls.get("client_ca_file")

@@ -53,8 +53,6 @@ _PROBES: Final[Mapping[str, Any]] = {
     "path": _TEXT,
 }
 #: Single keys, refused whatever they say.
-_HTTP: Final = ("http2_session",)
-_BACKEND: Final = ("protocol",)
 _ROUTE: Final = ("retries", "timeouts")
 
 
@@ -107,15 +105,11 @@ def _slips(document: Document, path: Path, value: Any, kind: Any) -> Iterator[Pr
 
 
 def _single_keys(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:
-    http = data.get("http")
-    places: list[tuple[Path, Any, tuple[str, ...]]] = [((*path, "http"), http, _HTTP)]
-    places += [((*path, "backends", index), each, _BACKEND) for index, each in _numbered(data.get("backends"))]
-    places += [((*path, "http", "routes", index), each, _ROUTE) for index, each in _numbered(_get(http, "routes"))]
-    for place, section, keys in places:
-        for key in keys:
-            if isinstance(section, dict) and key in section:
-                yield document.problem((*place, key), f"this key {LATER}", at_key=True)
-                del section[key]
+    for index, route in _numbered(_get(data.get("http"), "routes")):
+        for key in _ROUTE:
+            if isinstance(route, dict) and key in route:
+                yield document.problem((*path, "http", "routes", index, key), f"this key {LATER}", at_key=True)
+                del route[key]
 
 
 def _numbered(value: Any) -> Iterable[tuple[int, Any]]:

@@ -52,9 +52,11 @@ def _consequence(proxy: HttpProxy, error: BackendError, method: bytes, chosen: C
         return f"{_next(chosen)}; then {answer}"
     if not proxy.retry_attempts:
         return f"{answer}: retries.attempts is 0"
+    times = "once more" if proxy.retry_attempts == 1 else f"up to {proxy.retry_attempts} times more"
+    if error.retry is Retry.UNPROCESSED:
+        return f"{times}, on a fresh connection, whatever the method; then {answer}"
     if not copy(proxy.retry_budget).withdraw(proxy.deadlines.now):
         return f"{answer}: the retry budget is spent"
-    times = "once more" if proxy.retry_attempts == 1 else f"up to {proxy.retry_attempts} times more"
     return f"{times}, on a fresh connection, while the retry budget lasts; then {answer}"
 
 

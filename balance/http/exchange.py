@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from balance.http.filters import Filtering
     from balance.http.proxy import HttpProxy
     from balance.http.route import HttpRoute
-    from balance.http.streams import BackendStream, ClientStream
-    from balance.net.dial import Dial
+    from balance.http.streams import BackendStream, ClientStream, Connecting
     from balance.pool.backend import Backend
     from balance.websocket.tunnel import Tunnel
 
@@ -106,7 +105,7 @@ class Exchange(Timed):
         self.body_out = 0
         #: The backend that affinity remembered for this client.
         self._bound: str | None = None
-        self._dial: Dial | None = None
+        self._dial: Connecting | None = None
         #: Request body kept for the backend to come, or for another attempt; None when it can no longer be replayed.
         self._body: list[bytes] | None = None
         self._ended = True
@@ -289,7 +288,7 @@ class Exchange(Timed):
         self._drop_backend(error)
         if self.status:
             self._close(error)
-            self.client.abort()
+            self.client.abort(error)
         elif self._may_retry(error):
             self.proxy.counters.retries += 1
             if not stale:
@@ -310,7 +309,8 @@ class Exchange(Timed):
         if self._replays >= self.proxy.retry_attempts:
             return False
         self._replays += 1
-        return self.proxy.retry_budget.withdraw(self.proxy.deadlines.now)
+        # What a backend did not look at costs it nothing, either.
+        return error.retry is Retry.UNPROCESSED or self.proxy.retry_budget.withdraw(self.proxy.deadlines.now)
 
     def _again(self, error: ExchangeError) -> None:
         backend = self._choose()
@@ -428,7 +428,7 @@ class Exchange(Timed):
         self._abandon(error)
         if self.status:
             self._close(error)
-            self.client.abort()
+            self.client.abort(error)
         else:
             self.fail(error)
 

@@ -20,7 +20,7 @@ from balance.codec.http1 import (
     parse_request,
     write_response,
 )
-from balance.errors import BadRequest, ClientTimeout, ExchangeError
+from balance.errors import BadRequest, ClientTimeout, ExchangeError, VersionNotSupported
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
 from balance.http.streams import Line
@@ -39,6 +39,8 @@ _PIPELINE_LIMIT: Final = 64 * 1024
 _LINGER_BYTES: Final = 1024 * 1024
 _LINGER_SECONDS: Final = 5.0
 
+_HTTP2_PREFACE_HEAD: Final = b"PRI * HTTP/2.0\r\n\r\n"
+
 _OPEN, _LINGERING, _CLOSING, _CLOSED = range(4)
 
 
@@ -55,6 +57,7 @@ class Http1Channel(Timed):
         "_paused_request",
         "_pending_seen",
         "_reader",
+        "_served",
         "_serving",
         "_stalled",
         "_state",
@@ -78,6 +81,8 @@ class Http1Channel(Timed):
         self._version = HTTP11
         self._chunked = False
         self._serving = False
+        #: A request was read on this connection.
+        self._served = False
         self._paused_request = False
         self._stalled = False
         self._pending_seen = 0
@@ -150,11 +155,17 @@ class Http1Channel(Timed):
                 self._partial_head(data)
                 return False
             request = parse_request(data[:end], proxy.head_limits)
+        except VersionNotSupported as error:
+            # The preface of HTTP/2 looks like a request, as it was made to (RFC 9113, section 3.4).
+            if not data.startswith(_HTTP2_PREFACE_HEAD) or not self.proxy.take_over(self, data):
+                self._refuse(error)
+            return False
         except ExchangeError as error:
             self._refuse(error)
             return False
         rest = data[end + 4 :]
         proxy.deadlines.disarm(self)
+        self._served = True
         self._version = request.version
         self._keep_alive = request.keep_alive and not proxy.draining
         exchange = self._exchange = Exchange(proxy, self, request, proxy.clock() if proxy.timing else 0.0)
@@ -306,7 +317,7 @@ class Http1Channel(Timed):
             transport.resumeProducing()
         return Line(transport, self._buffer, self.proxy.line_closed)
 
-    def abort(self) -> None:
+    def abort(self, error: ExchangeError) -> None:
         """A reset is the one end that no client can take for a complete response."""
         self._exchange = None
         self._state = _CLOSING
@@ -400,6 +411,18 @@ class Http1Channel(Timed):
         self._keep_alive = False
         if self._exchange is None and self._state == _OPEN and not self._buffer:
             self._close()
+
+    def release(self) -> EagerServer | None:
+        """Give the transport to another protocol; None once a request was read, or the connection is closing."""
+        transport = self.transport
+        if self._served or self._state != _OPEN or transport is None:
+            return None
+        self._state = _CLOSED
+        self._buffer = b""
+        self.transport = None
+        self.proxy.deadlines.forget(self)
+        transport.unregisterProducer()
+        return transport
 
     def kill(self) -> None:
         """Balance does not wait any longer."""

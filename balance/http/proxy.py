@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from balance.errors import ExchangeError, Source, TlsHandshakeFailed
 from balance.http.http1_server import Http1Channel
+from balance.http.http2_server import H2Connection
 from balance.net.preface import ProxyPreface
 from balance.net.tls_handshake import ServerHandshake
 from balance.websocket.tunnels import Tunnels
@@ -22,11 +23,12 @@ from balance.websocket.tunnels import Tunnels
 if TYPE_CHECKING:
     from balance.codec.forwarding import ForwardingRules
     from balance.codec.http1 import HeadLimits
+    from balance.codec.http2.session import Session
     from balance.config import Timeouts
-    from balance.http.connections import BackendConnections
     from balance.http.exchange import Exchange
     from balance.http.filters import FilterChain
     from balance.http.route import HttpRoute
+    from balance.http.streams import Connections
     from balance.net.deadlines import Deadlines
     from balance.net.tls_server import TlsTermination
     from balance.net.tls_transport import TlsConnection
@@ -49,6 +51,7 @@ class HttpProxy(ServerFactory):
     :param drain_spread: seconds over which WebSocket connections are closed when the time to drain is over
     :param tls: connections are TLS; None for clear text
     :param filters: see every exchange, before there is a route
+    :param http2: makes the session of an HTTP/2 connection; None where only HTTP/1 is spoken
     """
 
     log = Logger()
@@ -58,7 +61,7 @@ class HttpProxy(ServerFactory):
         self,
         name: str,
         routes: RuleTable[HttpRoute],
-        connections: Mapping[Backend, BackendConnections],
+        connections: Mapping[Backend, Connections],
         *,
         forwarding: ForwardingRules,
         counters: ListenerCounters,
@@ -75,6 +78,7 @@ class HttpProxy(ServerFactory):
         drain_spread: float = 5.0,
         tls: TlsTermination | None = None,
         filters: FilterChain | None = None,
+        http2: Callable[[], Session] | None = None,
     ) -> None:
         self.name = name
         self.routes = routes
@@ -99,7 +103,8 @@ class HttpProxy(ServerFactory):
         self._scheme = scheme
         self._accept_proxy = accept_proxy
         self.tls = tls
-        self._channels: set[Http1Channel] = set()
+        self._http2 = http2
+        self._channels: set[Http1Channel | H2Connection] = set()
         self._drained: Deferred[None] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Http1Channel | ProxyPreface | ServerHandshake:  # type: ignore[override]
@@ -122,12 +127,15 @@ class HttpProxy(ServerFactory):
             )
         return Http1Channel(self, self.forwarding.for_peer(client, self._scheme))
 
-    def build_negotiated(self, client: str, transport: TlsConnection) -> Http1Channel:
+    def build_negotiated(self, client: str, transport: TlsConnection) -> Http1Channel | H2Connection:
         """The protocol of a connection that is secure: by what ALPN chose (``transport.alpn``; empty for nothing).
 
         :param client: its address
         """
-        return Http1Channel(self, self.forwarding.for_peer(client, b"https", transport.certificate))
+        forwarding = self.forwarding.for_peer(client, b"https", transport.certificate)
+        if self._http2 is not None and transport.alpn == "h2":
+            return H2Connection(self, forwarding, self._http2())
+        return Http1Channel(self, forwarding)
 
     def _count_preface(self, client: str, error: ExchangeError) -> None:
         """A connection that was not introduced as it has to be: not one request came of it."""
@@ -135,9 +143,26 @@ class HttpProxy(ServerFactory):
         self.counters.count_error(error.reason)
         self.log.debug("{reason}: {detail} from {client}", reason=error.reason, detail=error.detail, client=client)
 
+    def take_over(self, channel: Http1Channel, data: bytes) -> bool:
+        """A connection begins with the preface of HTTP/2, in clear text (prior knowledge; RFC 9113, section 3.3).
+
+        :returns: False where HTTP/2 is not spoken, or the connection has said something else before
+        """
+        transport = channel.release() if self._http2 is not None else None
+        if transport is None or self._http2 is None:
+            return False
+        connection = H2Connection(self, channel.forwarding, self._http2())
+        self._channels.discard(channel)
+        self.counters.connections_open -= 1
+        self.counters.connections_accepted -= 1
+        transport.protocol = connection
+        connection.makeConnection(transport)
+        connection.dataReceived(data)
+        return True
+
     # --- connections ------------------------------------------------------------------------------------------
 
-    def channel_opened(self, channel: Http1Channel) -> None:
+    def channel_opened(self, channel: Http1Channel | H2Connection) -> None:
         self.counters.connections_accepted += 1
         self.counters.connections_open += 1
         self._channels.add(channel)
@@ -146,7 +171,7 @@ class HttpProxy(ServerFactory):
         """Its connection belongs to a tunnel now."""
         self._channels.discard(channel)
 
-    def channel_closed(self, channel: Http1Channel) -> None:
+    def channel_closed(self, channel: Http1Channel | H2Connection) -> None:
         self.counters.connections_open -= 1
         self._channels.discard(channel)
         self._check_drained()
@@ -214,7 +239,12 @@ class HttpProxy(ServerFactory):
                 status=exchange.status,
             )
 
-    def count_refused(self, channel: Http1Channel, error: ExchangeError) -> None:
+    def count_header_bytes(self, session: Session) -> None:
+        """An HTTP/2 connection has ended: what its heads took, before HPACK and after it."""
+        self.counters.header_bytes_plain += session.plain_header_bytes
+        self.counters.header_bytes_packed += session.packed_header_bytes
+
+    def count_refused(self, channel: Http1Channel | H2Connection, error: ExchangeError) -> None:
         """A request head could not be read: there is no exchange to account it to."""
         self.counters.requests += 1
         self.counters.responses[error.status // 100] += 1

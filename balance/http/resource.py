@@ -156,7 +156,7 @@ class _WebStream:
     def switch(self, head: ResponseHead) -> Line:
         raise AssertionError("no upgrade was asked for")
 
-    def abort(self) -> None:
+    def abort(self, error: ExchangeError) -> None:
         self._exchange = None
         transport: Any = self._request.transport
         transport.abortConnection()

@@ -14,8 +14,8 @@ from balance.model import Headers, RequestHead
 from balance.websocket.options import DEFAULT, WebSocketOptions
 
 if TYPE_CHECKING:
-    from balance.http.connections import BackendConnections
     from balance.http.filters import FilterChain
+    from balance.http.streams import Connections
     from balance.interfaces import IAffinity
     from balance.pool.backend import Backend
     from balance.pool.pool import Pool
@@ -100,8 +100,8 @@ class HttpRoute:
         underscore_headers: str = "pass",
         max_body: int = 0,
         websocket: WebSocketOptions = DEFAULT,
-        connections: Mapping[Backend, BackendConnections] | None = None,
         filters: FilterChain | None = None,
+        connections: Mapping[Backend, Connections] | None = None,
     ) -> None:
         self.name = name
         self.pool = pool

@@ -7,10 +7,15 @@ request of twisted.web and a test's fake all fit, and any client end goes with a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from balance.codec.forwarding import Forwarding
+from balance.errors import ExchangeError
 from balance.model import Headers, RequestHead, ResponseHead
+
+if TYPE_CHECKING:
+    from balance.net.tls_client import BackendTls
+    from balance.pool.backend import Backend
 
 
 class Line(NamedTuple):
@@ -52,8 +57,11 @@ class ClientStream(Protocol):
     def switch(self, head: ResponseHead) -> Line:
         """Agree to a change of protocols (101, or 200 to an extended CONNECT). The stream is of no use after that."""
 
-    def abort(self) -> None:
-        """The response cannot be completed: the client must not take it for complete. The exchange is over."""
+    def abort(self, error: ExchangeError) -> None:
+        """The response cannot be completed: the client must not take it for complete. The exchange is over.
+
+        :param error: why
+        """
 
     def pause_request(self) -> None:
         """Stop delivering the request body until `resume_request`."""
@@ -87,6 +95,36 @@ class BackendStream(Protocol):
         """Stop delivering the response until `resume_response`."""
 
     def resume_response(self) -> None: ...
+
+
+class Connecting(Protocol):
+    """A stream that somebody waits for."""
+
+    def cancel(self) -> None:
+        """Wait no longer: neither callback is called after this."""
+
+
+class Connections(Protocol):
+    """Where the streams to one backend come from."""
+
+    backend: Backend
+    #: How it is spoken to; None for clear text.
+    tls: BackendTls | None
+    #: Keep nothing from now on.
+    closing: bool
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for work."""
+
+    def take(self) -> BackendStream | None:
+        """A stream that can be used now, or None: `dial` for one. Start it at once, or leave it."""
+
+    def dial(self, connected: Callable[[BackendStream], None], failed: Callable[[ExchangeError], None]) -> Connecting:
+        """Open a connection within ``timeouts.connect``."""
+
+    def close(self) -> None:
+        """Close what is idle, and keep nothing from now on."""
 
 
 class ExchangeEvents(Protocol):

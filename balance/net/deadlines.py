@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 from twisted.logger import Logger
 
+from balance.net.turn import Turn
+
 _NEVER: Final = float("inf")
 
 
@@ -64,6 +66,8 @@ class Deadlines:
         self._seconds = seconds or clock.seconds
         self._tick = tick
         self._call: _DelayedCall | None = None
+        #: The same clock's turns.
+        self.turn = Turn(clock)
         self._buckets: dict[int, set[Timed]] = {}
         #: Seconds, as of the last tick.
         self.now = self._seconds()

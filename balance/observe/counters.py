@@ -20,6 +20,9 @@ class ListenerCounters:
         "connections_accepted",
         "connections_open",
         "errors",
+        "header_bytes_packed",
+        "header_bytes_plain",
+        "http2_connections",
         "name",
         "requests",
         "responses",
@@ -35,6 +38,10 @@ class ListenerCounters:
         self.bytes_in = 0
         self.bytes_out = 0
         self.retries = 0
+        self.http2_connections = 0
+        #: Of heads on HTTP/2 connections that have ended, both directions: before HPACK, and as they were sent.
+        self.header_bytes_plain = 0
+        self.header_bytes_packed = 0
         #: Reason code (`balance.errors`) to number.
         self.errors: dict[str, int] = {}
         self.responses = [0] * 6

@@ -21,6 +21,17 @@ _LISTENER_COUNTERS: Final = (
     ("balance_received_bytes", "bytes_in", "Bytes received from clients."),
     ("balance_sent_bytes", "bytes_out", "Bytes sent to clients."),
     ("balance_retries", "retries", "Further attempts made."),
+    ("balance_http2_connections", "http2_connections", "HTTP/2 connections of clients."),
+    (
+        "balance_http2_plain_header_bytes",
+        "header_bytes_plain",
+        "Heads of ended HTTP/2 connections, both directions, uncompressed.",
+    ),
+    (
+        "balance_http2_packed_header_bytes",
+        "header_bytes_packed",
+        "Heads of ended HTTP/2 connections, both directions, as they were sent.",
+    ),
 )
 _LISTENER_GAUGES: Final = (
     ("balance_active_requests", "active", "Requests under way."),

@@ -21,6 +21,13 @@ def status(views: Views) -> dict[str, Any]:
                 "bytes_in": listener.counters.bytes_in,
                 "bytes_out": listener.counters.bytes_out,
                 "retries": listener.counters.retries,
+                "http2": {
+                    "connections": listener.counters.http2_connections,
+                    "header_bytes": {
+                        "plain": listener.counters.header_bytes_plain,
+                        "packed": listener.counters.header_bytes_packed,
+                    },
+                },
                 "errors": dict(listener.counters.errors),
                 **_websocket(listener),
                 "routes": {rule.target.name: rule.target.requests for rule in listener.routes.ordered},

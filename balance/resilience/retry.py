@@ -30,7 +30,7 @@ def may_retry(error: ExchangeError, method: bytes, *, replayable: bool) -> bool:
     :param error: what ended the attempt; knows how far the request had come
     :param replayable: the whole request body so far is still at hand
     """
-    if error.retry is Retry.UNSENT:
+    if error.retry in (Retry.UNSENT, Retry.UNPROCESSED):
         return replayable
     return error.retry is Retry.IDEMPOTENT and replayable and is_idempotent(method)
 

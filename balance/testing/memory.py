@@ -31,10 +31,10 @@ class MemoryTransport(StringTransport):
         super().__init__(peerAddress=IPv4Address("TCP", "192.0.2.1", 54321))
         self.aborted = False
         self.half_closed = False
+        self.protocol: Any = None
         #: Bytes that the peer has not taken.
         self.pending = 0
         #: Whom it belongs to, once it was handed over by who had it first.
-        self.protocol: Any = None
         self.spliceable = False
         self.unacknowledged = 0
 
@@ -88,7 +88,7 @@ class Peer:
 
     @property
     def protocol(self) -> Any:
-        """Balance's end of it."""
+        """Balance's end, which may hand the connection over to another protocol."""
         return self.transport.protocol
 
     def send(self, data: bytes) -> None:

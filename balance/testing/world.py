@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
 
@@ -25,6 +25,7 @@ from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
 from balance.config import Timeouts
 from balance.http.connections import BackendConnections
+from balance.http.multiplex import MultiplexedConnections
 from balance.http.proxy import HttpProxy
 from balance.http.route import HttpRoute
 from balance.model import Address
@@ -37,6 +38,10 @@ from balance.routing.rule import Rule
 from balance.routing.table import RuleTable
 from balance.testing.memory import MemoryDial, MemoryDialer, Peer, client_address
 
+if TYPE_CHECKING:
+    from balance.codec.http2.session import Session
+    from balance.http.streams import Connections
+
 
 class World:
     """One proxy with one route, ``all``, over some backends, named b1, b2, ...
@@ -45,6 +50,8 @@ class World:
     :param max_connections: of each backend
     :param route_options: for `HttpRoute`
     :param rules: other routes over the same pool
+    :param http2: makes the sessions of clients' HTTP/2 connections
+    :param http2_backends: makes those of backends', which then speak nothing else
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class World:
         retry_attempts: int = 1,
         replay_size: int = 65536,
         via: bool = False,
+        http2: Callable[[], Session] | None = None,
+        http2_backends: Callable[[], Session] | None = None,
     ) -> None:
         self.clock = Clock()
         self.deadlines = Deadlines(self.clock)
@@ -74,8 +83,16 @@ class World:
         ]
         self.pool = Pool("test", self.backends, RoundRobin(), max_queue=max_queue)
         limits = limits or HeadLimits()
-        self.connections = {
-            backend: BackendConnections(
+        self.connections: dict[Backend, Connections] = {
+            backend: MultiplexedConnections(
+                backend,
+                self.dialer,  # type: ignore[arg-type]
+                self.deadlines,
+                self.timeouts,
+                http2_backends,
+            )
+            if http2_backends is not None
+            else BackendConnections(
                 backend,
                 self.dialer,  # type: ignore[arg-type]
                 self.deadlines,
@@ -100,6 +117,7 @@ class World:
             retry_budget=RetryBudget(lambda: self.counters.requests, self.deadlines.now),
             retry_attempts=retry_attempts,
             replay_size=replay_size,
+            http2=http2,
         )
         self.random = random.Random(1)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from balance.config import Config, ConfigError, loads
-from balance.config.checks import check, notices, prepare
+from balance.config.checks import check, prepare
 from balance.config.document import Document, key_of
 
 BACKENDS = "backends: [{name: a, address: 'h:1'}]\n"
@@ -159,15 +159,26 @@ class NotBuilt(SynchronousTestCase):
                 "health_check: {enabled: true}",
                 "x.yaml:2:25: health_check.enabled: an active health check is not built yet",
             ),
-            ("http: {http2_session: {}}", "x.yaml:2:8: http.http2_session: this key is not built yet"),
         ]:
             self.assertEqual(problems(text), [message])
         for key in ("retries", "timeouts"):
             (problem,) = problems(f"http: {{routes: [{{name: r, backends: [a], {key}: {{}}}}]}}")
             self.assertEqual(problem, f"x.yaml:2:42: http.routes[0].{key}: this key is not built yet")
+
+    def test_protocols(self) -> None:
+        for text, message in [
+            ("protocol: x", "found 'x'; allowed: auto, http/1.1, h2, h2c"),
+            ("protocol: h2", "found 'h2', which is HTTP/2 over TLS; add tls: true, or take h2c for clear text"),
+            ("protocol: h2c, tls: true", "found 'h2c', which is HTTP/2 in clear text; take h2 with tls"),
+        ]:
+            with self.assertRaises(ConfigError) as caught:
+                loads(f"backends: [{{name: a, address: 'h:1', {text}}}]")
+            self.assertIn(f"<text>:1:48: backends[0].protocol: {message}", str(caught.exception))
         with self.assertRaises(ConfigError) as caught:
-            loads("backends: [{name: a, address: 'h:1', protocol: x}]")
-        self.assertIn("backends[0].protocol: this key is not built yet", str(caught.exception))
+            loads("mode: tcp\nbackends: [{name: a, address: 'h:1', protocol: h2c}]")
+        self.assertIn("backends[0].protocol: this key has no meaning in mode tcp", str(caught.exception))
+        route = "http: {routes: [{name: r, backends: [a], tls: true}]}"
+        loads(f"backends: [{{name: a, address: 'h:1', protocol: h2}}]\n{route}")
 
     def test_slips(self) -> None:
         truth = "needed: true or false"
@@ -217,24 +228,19 @@ class Prefixes(SynchronousTestCase):
     def test_paths(self) -> None:
         text = """\
 inner:
-  - nodes: [{name: a, address: h, protocol: h2}]
+  - nodes: [{name: a, address: h, weight: 1}]
     security: {rate_limit: {enabled: true}}
     http:
-      enable_http2: true
+      enable_websocket: true
       routes: [{name: r, backends: [b]}]
 """
         document = Document(text, "x")
         data = document.data["inner"][0]
         path = ("inner", 0)
-        self.assertEqual(
-            notices(document, data, path),
-            ("inner[0].http.enable_http2: HTTP/2 is not built yet; listeners and backends speak HTTP/1.1",),
-        )
         found = [*prepare(document, data, path), *check(document, data, path)]
         self.assertEqual(
             [problem.text("x") for problem in sorted(found)],
             [
-                "x:2:35: inner[0].backends[0].protocol: this key is not built yet",
                 "x:3:16: inner[0].security.rate_limit: rate limiting is not built yet",
                 "x:6:37: inner[0].http.routes[0].backends[0]: no backend is called 'b'; backends are a",
             ],

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from balance.assembly import assemble_all
 from balance.config import Config, ConfigError, load, loads, summarise
 from balance.config.document import Document
-from balance.config.tls import HTTP2_BUILT, cipher_suite, client_auth, fingerprint, tls_version
+from balance.config.tls import cipher_suite, client_auth, fingerprint, tls_version
 from balance.config.tls_files import TlsFiles
 from balance.net.deadlines import Deadlines
 from balance.secure import offered_protocols
@@ -115,7 +115,7 @@ class WhatLoads(Files):
 
     def test_what_is_offered(self) -> None:
         for tls, mode, expected in [
-            ({}, "http", (*(["h2"] if HTTP2_BUILT else []), "http/1.1", "http/1.0")),
+            ({}, "http", ("h2", "http/1.1", "http/1.0")),
             ({"alpn_protocols": ["http/1.1"]}, "http", ("http/1.1",)),
             ({}, "tcp", ()),
             ({"alpn_protocols": ["h2", "imap"]}, "tcp", ("h2", "imap")),

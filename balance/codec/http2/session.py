@@ -125,7 +125,7 @@ class Session(Protocol):
 
     @property
     def peer_max_streams(self) -> int:
-        """Streams that the peer lets us open at a time (client)."""
+        """Streams that the peer lets us open at a time (client); 100 until SETTINGS came, the least advised."""
 
     @property
     def peer_connect(self) -> bool:

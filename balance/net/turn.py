@@ -1,0 +1,47 @@
+"""Work that is put together over one turn of the reactor, and done once at its end.
+
+Rule of this file: the first to ask in a turn pays for a timer, the others for an entry in a list. It makes one write
+out of what many streams of a connection have to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+
+class Later(Protocol):
+    """What is needed of a reactor."""
+
+    def callLater(self, delay: float, callable: Callable[[], object]) -> Any: ...
+
+
+class Turn:
+    """The end of the turn that is under way.
+
+    :param clock: calls back, as soon as it can
+    """
+
+    __slots__ = ("_clock", "_waiting")
+
+    _log = Logger()
+
+    def __init__(self, clock: Later) -> None:
+        self._clock = clock
+        self._waiting: list[Callable[[], None]] = []
+
+    def at_end(self, work: Callable[[], None]) -> None:
+        """Do it when everything that waits has been read. Whoever asks twice is called twice."""
+        if not self._waiting:
+            self._clock.callLater(0, self._end)
+        self._waiting.append(work)
+
+    def _end(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for work in waiting:
+            try:
+                work()
+            except Exception:
+                self._log.failure("work at the end of a turn failed")
