@@ -30,9 +30,11 @@ HEADER_LIST: Final = "header_list"
 
 #: WINDOW_UPDATE frames that a frame of ours, or a new stream, earns; and what so many bytes of DATA earn, as a shift.
 EARNED: Final = 2
-EARNED_SHIFT: Final = 9
-#: No peer is further behind than its window is large; 512 bytes each of 32 MiB.
+EARNED_SHIFT: Final = 8
+#: No peer is further behind than its window is large; 256 bytes each of 16 MiB.
 CREDIT_MAX: Final = 1 << 16
+#: Values in one SETTINGS frame. There are eight that anybody knows.
+SETTINGS_MAX: Final = 32
 
 
 class ConnectionFault(Exception):
@@ -104,6 +106,15 @@ class Defences:
         """
         if not self._control.spend(self.now):
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many control frames", CONTROL)
+
+    def settings(self, count: int) -> None:
+        """A SETTINGS frame with that many values, each of which may cost a walk over all streams.
+
+        :raises ConnectionFault: too often, or too many (nghttp2 has the same limit)
+        """
+        if count > SETTINGS_MAX:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many settings in one frame", CONTROL)
+        self.control()
 
     def window_update(self) -> None:
         """WINDOW_UPDATE: free while it is earned.

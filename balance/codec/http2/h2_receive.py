@@ -148,15 +148,20 @@ class Receiver(Sender):
         if length != _LENGTHS.get(kind, length):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame of a wrong length")
 
+    @staticmethod
+    def _check_padding(flags: int, frame: bytes, fixed: int) -> None:
+        """`h2` counts the priority into the room for padding, and does not look at frames that it does not get."""
+        room = len(frame) - 9 - fixed - (1 if flags & PADDED else 0)
+        if room < 0:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame too short for its padding or priority")
+        if flags & PADDED and frame[9] > room:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than there is room")
+
     # --- heads ------------------------------------------------------------------------------------------------
 
     def _on_headers(self, stream_id: int, flags: int, frame: bytes) -> None:
-        """Section 6.2. `h2` counts the priority, which it takes off first, into the room for padding."""
-        fixed = (1 if flags & PADDED else 0) + (5 if flags & PRIORITISED else 0)
-        if len(frame) < 9 + fixed:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "HEADERS too short for padding or priority")
-        if flags & PADDED and frame[9] > len(frame) - 9 - fixed:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than there is room")
+        """Section 6.2."""
+        self._check_padding(flags, frame, 5 if flags & PRIORITISED else 0)
         if not flags & END_HEADERS:
             self._block = stream_id
             self._block_count = 0
@@ -205,6 +210,7 @@ class Receiver(Sender):
 
     def _on_data(self, stream_id: int, flags: int, frame: bytes) -> None:
         """Section 6.1."""
+        self._check_padding(flags, frame, 0)
         size = len(frame) - 9
         stream = self._streams.get(stream_id)
         reason = "" if stream is None else self._data_fault(stream, size)
@@ -267,8 +273,11 @@ class Receiver(Sender):
         """Nobody has opened that stream: odd ids are the client's, and even ones would be pushed (section 5.1.1)."""
         return stream_id % 2 == 0 or stream_id > self._last_id
 
-    def _absent(self, stream_id: int) -> None:
-        """HEADERS or DATA of a stream that is not open (section 5.1)."""
+    def _absent(self, stream_id: int, *, opens: bool = False) -> None:
+        """HEADERS or DATA of a stream that is not open (section 5.1).
+
+        :param opens: it is HEADERS of a client, which may have been meant to open it
+        """
         if self._idle(stream_id):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
         self._defences.control()
@@ -276,6 +285,8 @@ class Receiver(Sender):
         if by_us or stream_id > self._last_taken:
             return  # it was under way when we said so
         if by_us is None:
+            if opens and self._skipped:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "stream ids do not go up")  # section 5.1.1
             raise ConnectionFault(Code.STREAM_CLOSED, "a frame of a stream that is closed")
         self._put(self._rst(stream_id, Code.STREAM_CLOSED))
         self._defences.reset()
@@ -327,7 +338,7 @@ class Receiver(Sender):
         elif self.stream_room(stream_id) + increment > HIGHEST_STREAM:  # 2**31 - 1 is the limit of both
             self._fault(stream, Code.FLOW_CONTROL_ERROR, "the stream's window is too large")
             return
-        self._connection.receive_data(frame)
+        self._connection.receive_data(frame[:9] + _WORD.pack(increment))  # `h2` keeps the reserved bit
         self._flush(stream_id)
 
     # --- the connection ---------------------------------------------------------------------------------------
@@ -336,8 +347,7 @@ class Receiver(Sender):
         """Section 6.5. Only what is known goes to `h2`, which would keep each unknown setting."""
         if (len(frame) - 9) % 6 or (flags & ACK and len(frame) > 9):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
-        if self._settings_heard:
-            self._defences.control()
+        self._defences.settings((len(frame) - 9) // 6)
         if flags & ACK:
             self._connection.receive_data(frame)
             return

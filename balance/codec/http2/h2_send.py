@@ -78,6 +78,7 @@ class Sender:
         "_preface",
         "_reset",
         "_settings_heard",
+        "_skipped",
         "_streams",
         "closed",
         "open_streams",
@@ -101,6 +102,7 @@ class Sender:
         self._block = 0  # the stream whose header block is not complete
         self._block_count = 0
         self._last_id = 0  # of the client's streams, whichever side we are
+        self._skipped = False  # the client left ids out
         self._last_taken = HIGHEST_STREAM
         self._connection_due = 0
         self._pings = 0

@@ -51,10 +51,11 @@ class ServerSession(Receiver):
         if stream_id <= self._last_id:
             stream = self._streams.get(stream_id)
             if stream is None:
-                self._absent(stream_id)
+                self._absent(stream_id, opens=True)
             else:
                 self._trailers(stream, block, BadRequest)
             return
+        self._skipped = self._skipped or stream_id > self._last_id + 2
         self._last_id = stream_id
         if stream_id > self._last_taken:  # section 6.8
             self._defences.control()
