@@ -56,8 +56,10 @@ class ServerSession(LeanSession):
             if stream is not None:
                 self._trailers(stream, ended, block)
             else:
-                self._absent(stream_id)
+                self._absent(stream_id, opens=True)
             return
+        if stream_id > self._last_id + 2:
+            self._skipped = True
         self._last_id = stream_id
         if stream_id > self._last_taken:  # section 6.8
             self._defences.control()

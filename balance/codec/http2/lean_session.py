@@ -324,8 +324,11 @@ class LeanSession(LeanWire):
         """Nobody has opened that stream: odd ids are the client's, and even ones would be pushed (section 5.1.1)."""
         return not stream_id & 1 or stream_id > self._last_id
 
-    def _absent(self, stream_id: int) -> None:
-        """HEADERS or DATA of a stream that is not open (section 5.1)."""
+    def _absent(self, stream_id: int, *, opens: bool = False) -> None:
+        """HEADERS or DATA of a stream that is not open (section 5.1).
+
+        :param opens: it is HEADERS of a client, which may have been meant to open it
+        """
         if self._idle(stream_id):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a frame of a stream that was never opened")
         self._defences.control()
@@ -333,6 +336,8 @@ class LeanSession(LeanWire):
         if by_us or stream_id > self._last_taken:
             return  # it was under way when we said so
         if by_us is None:
+            if opens and self._skipped:  # section 5.1.1
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "stream ids do not go up")
             raise ConnectionFault(Code.STREAM_CLOSED, "a frame of a stream that is closed")
         self._out.append(frames.rst_stream(stream_id, Code.STREAM_CLOSED))
         self._defences.reset()
@@ -410,8 +415,7 @@ class LeanSession(LeanWire):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS of a stream")
         if len(body) % 6 or (flags & frames.ACK and body):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
-        if self._settings_heard:
-            self._defences.control()
+        self._defences.settings(len(body) // 6)
         if flags & frames.ACK:
             self._settings_acknowledged()
             return

@@ -62,6 +62,7 @@ class LeanWire:
         "_send_window",
         "_settings_heard",
         "_settings_known",
+        "_skipped",
         "_stream_window",
         "_streams",
         "closed",
@@ -90,6 +91,8 @@ class LeanWire:
         #: Highest stream id of whoever opens streams, and what GOAWAY says of it.
         self._last_id = 0
         self._last_taken = frames.MAX_STREAM_ID
+        #: The client left ids out.
+        self._skipped = False
         self._goaway_said = 0
         self._goaway_heard = False
         #: Nothing goes in or out any more.
@@ -175,7 +178,8 @@ class LeanWire:
             if room > self._send_window:
                 room = self._send_window
             if size <= room or not size:  # nothing is no matter of windows (RFC 9113, section 6.9)
-                self.put_data(stream_id, data, ended, False)
+                if size or ended:
+                    self.put_data(stream_id, data, ended, False)
                 return 0
             if room > 0:
                 view = memoryview(data)
