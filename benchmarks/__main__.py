@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ def main() -> int:
         folder = Path(name)
         folder.chmod(0o755)
         _make_files(folder)
+        _make_certificate(folder)
         ports = (free_port(), free_port())
         h2c = (free_port(), free_port())
         with running(backend(folder, ports, h2c), ports[0], folder / "backend.log", proxy=False):
@@ -74,6 +76,14 @@ def _make_files(folder: Path) -> None:
         (www / name).write_bytes(b"x" * size)
 
 
+def _make_certificate(folder: Path) -> None:
+    """The same for every proxy; wrk trusts anybody."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(folder / "key"), "-out", str(folder / "crt"), "-subj", "/CN=bench.example", "-days", "2"]
+    subprocess.run(command, check=True, capture_output=True)
+    (folder / "tls.pem").write_bytes((folder / "crt").read_bytes() + (folder / "key").read_bytes())
+
+
 def _run(
     scenario: Scenario, peers: list[Peer], folder: Path, ports: tuple[int, ...], options: argparse.Namespace
 ) -> dict[str, list[Result]]:
@@ -97,6 +107,7 @@ def _run(
                 ports,
                 scenario.routes,
                 scenario.tcp,
+                tls=scenario.tls,
                 http2=bool(scenario.streams),
                 http2_backends=scenario.http2_backends,
             )

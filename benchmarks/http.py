@@ -25,6 +25,7 @@ class Scenario:
     :param unit: what the CPU time is divided by, for the table's head
     :param units: how many of those one request is
     :param tcp: the proxies relay bytes (layer 4) instead of requests
+    :param tls: clients speak TLS 1.3, with an ECDSA P-256 certificate
     :param websocket: bytes of a WebSocket message that is echoed, in place of requests
     :param streams: HTTP/2 streams on each of ``connections``; 0 is HTTP/1.1
     :param http2_backends: the backends speak HTTP/2 (h2c)
@@ -40,6 +41,7 @@ class Scenario:
     unit: str = "request"
     units: float = 1.0
     tcp: bool = False
+    tls: bool = False
     bulk: int = 0
     websocket: int = 0
     streams: int = 0
@@ -58,6 +60,8 @@ class Result:
     errors: int
 
 
+#: Those that cannot speak it.
+NO_TLS = ("twisted.web",)
 #: Those that cannot relay it.
 NO_WEBSOCKET = ("twisted.web",)
 
@@ -99,6 +103,24 @@ SCENARIOS = (
     ),
     Scenario("tcp-1g", "layer 4: 1 GiB through one connection", connections=1, unit="GiB", tcp=True, bulk=1 << 30),
     Scenario("tcp-64", "layer 4: 64 x 16 MiB at once", connections=64, unit="GiB", tcp=True, bulk=16 << 20),
+    Scenario("tls-small", "TLS: 65-byte answers, 64 kept connections", tls=True, skip=NO_TLS),
+    Scenario(
+        "tls-1m",
+        "TLS: 1 MB answers, 16 kept connections",
+        path="/1m",
+        connections=16,
+        unit="MiB",
+        tls=True,
+        skip=NO_TLS,
+    ),
+    Scenario(
+        "tls-handshake",
+        "TLS: a full handshake, one request and the end, again and again",
+        headers=("Connection: close",),
+        unit="connection",
+        tls=True,
+        skip=NO_TLS,
+    ),
     Scenario(
         "ws-small", "WebSocket: echo of 64 bytes, 64 connections", unit="message", websocket=64, skip=NO_WEBSOCKET
     ),
@@ -122,7 +144,8 @@ def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> 
     if scenario.websocket:
         return _measure_websocket(scenario, process, port, seconds)
     before = process.cpu()
-    url = f"http://127.0.0.1:{port}{scenario.path}"
+    scheme = "https" if scenario.tls else "http"
+    url = f"{scheme}://127.0.0.1:{port}{scenario.path}"
     if scenario.streams:
         load = h2load(url, seconds, scenario.connections, scenario.streams)
     else:

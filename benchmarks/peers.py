@@ -23,6 +23,7 @@ class Setting:
     :param tcp: relay bytes, at layer 4
     :param http2: clients speak h2c
     :param http2_backends: backends do
+    :param tls: speak TLS 1.3 with clients, with the certificate in ``folder/tls.pem``
     :param routes: routes beside the default one, each matching one value of a header; the load asks for the last
     """
 
@@ -33,6 +34,7 @@ class Setting:
     tcp: bool = False
     http2: bool = False
     http2_backends: bool = False
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ def balance(setting: Setting) -> list[str]:
     lines = [f"mode: {'tcp' if setting.tcp else 'http'}", f'listen: "127.0.0.1:{setting.port}"', "backends:"]
     more = ", protocol: h2c" if setting.http2_backends else ""
     lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"{more}}}' for port in setting.backends]
+    if setting.tls:
+        lines.append(f'tls: {{enabled: true, cert_file: {setting.folder}/tls.pem, min_version: "1.3"}}')
     if setting.routes:
         lines += ["http:", "  routes:"]
         for n in range(setting.routes):
@@ -74,6 +78,11 @@ def haproxy(setting: Setting) -> list[str]:
     servers = "".join(f"  server s{port} 127.0.0.1:{port}{proto}\n" for port in setting.backends)
     if setting.tcp:
         return _haproxy_tcp(setting, servers)
+    tls = (
+        f" ssl crt {setting.folder}/tls.pem alpn {'h2' if setting.http2 else 'http/1.1'} ssl-min-ver TLSv1.3"
+        if setting.tls
+        else ""
+    )
     text = f"""\
 global
   nbthread 1
@@ -89,7 +98,7 @@ defaults
   option forwardfor
   http-reuse always
 frontend f
-  bind 127.0.0.1:{setting.port}{" proto h2" if setting.http2 else ""}
+  bind 127.0.0.1:{setting.port}{tls or (" proto h2" if setting.http2 else "")}
 {rules}  default_backend b
 backend b
   balance roundrobin
@@ -123,6 +132,8 @@ def nginx(setting: Setting) -> list[str]:
     routes = "".join(f"t{n} b;" for n in range(setting.routes))
     if setting.tcp:
         return _nginx_stream(setting, servers)
+    pem = setting.folder / "tls.pem"
+    tls = f"ssl_certificate {pem}; ssl_certificate_key {pem}; ssl_protocols TLSv1.3;" if setting.tls else ""
     text = f"""\
 worker_processes 1; daemon off; error_log stderr crit; pid {setting.folder}/nginx.pid;
 events {{ worker_connections 16000; }}
@@ -130,13 +141,13 @@ http {{
   access_log off; keepalive_requests 1000000000; proxy_temp_path {setting.folder}/proxy;
   client_body_temp_path {setting.folder}/body;
   map {variable} $pool {{ default b; {routes} }}
-  map $http_upgrade $connection {{ default ""; websocket upgrade; }}
+  map $http_upgrade $switch {{ default ""; websocket upgrade; }}
   upstream b {{ {servers} keepalive 100; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{setting.port} backlog=4096{" http2" if setting.http2 else ""};
+    listen 127.0.0.1:{setting.port} backlog=4096{" ssl" if setting.tls else ""}{" http2" if setting.http2 else ""}; {tls}
     http2_max_requests 1000000000;
     location / {{
-      proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection $connection;
+      proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection $switch;
       proxy_set_header Upgrade $http_upgrade; proxy_read_timeout 1h;
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
     }}

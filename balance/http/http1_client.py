@@ -29,6 +29,7 @@ from balance.errors import (
 from balance.http.streams import Line
 from balance.model import CHUNKED, NO_BODY, Headers, RequestHead, ResponseHead
 from balance.net.deadlines import Timed
+from balance.net.tls_transport import TlsBroken
 
 if TYPE_CHECKING:
     from balance.http.connections import BackendConnections
@@ -107,7 +108,7 @@ class Http1Connection(Timed):
             if self.reused and not self._heard:
                 self._fail(StaleConnection())
             else:
-                self._fail(BackendReset())
+                self._fail(BackendReset(str(reason.value) if reason.check(TlsBroken) else ""))
         elif reason.check(ConnectionDone) is not None and reader.close():
             self.exchange = None
             exchange.response_end(None)

@@ -20,7 +20,7 @@ from balance.codec.certificates import PeerCertificate
 from balance.codec.client_hello import ClientHello, HelloReader
 from balance.errors import BackendError, BadClientHello, TlsAlertReceived, TlsCertificateError, TlsProtocolError
 from balance.net.deadlines import Timed
-from balance.net.tls_session import TlsSession
+from balance.net.tls_session import TlsSession, reason_of
 
 if TYPE_CHECKING:
     from balance.net.tls_server import TlsTermination
@@ -32,7 +32,6 @@ _NOT_PLAIN: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 58\r\n"
     b"Connection: close\r\n\r\nThis port speaks TLS; the request was sent in clear text.\n"
 )
-_OPENSSL_TEXT: Final = re.compile(r"\] ([a-z0-9 ]+) \(_ssl")
 #: Alerts of ours that need no session (RFC 8446, section 6.2).
 _DECODE_ERROR: Final = 50
 _NO_APPLICATION_PROTOCOL: Final = 120
@@ -109,7 +108,7 @@ class ServerHandshake(Timed):
         try:
             done = session.handshake(data)
         except ssl.SSLError as error:
-            self._refuse(_reason(error), str(error), session.take())
+            self._refuse(reason_of(error), str(error), session.take())
             return
         out = session.take()
         if out:
@@ -247,18 +246,10 @@ def _alert(description: int) -> bytes:
     return bytes((21, 3, 3, 0, 2, 2, description))
 
 
-def _reason(error: ssl.SSLError) -> str:
-    """OpenSSL's own name of what went wrong: one of a fixed set."""
-    text = error.reason or ""
-    if not text and (match := _OPENSSL_TEXT.search(str(error))) is not None:
-        text = match[1]  # younger alerts have no name in Python
-    return (text or "unknown").lower().replace(" ", "_")
-
-
 def _backend_error(error: ssl.SSLError) -> BackendError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsCertificateError(f"the backend's certificate was refused: {error.verify_message}")
-    reason = _reason(error)
+    reason = reason_of(error)
     if "alert" in reason or reason.endswith("unrecognized_name"):
         return TlsAlertReceived(f"the backend refused the TLS handshake: {reason}")
     if reason in ("wrong_version_number", "packet_length_too_long", "http_request"):

@@ -7,6 +7,7 @@ updates, alerts and refused renegotiations come out with whatever comes out next
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Final
 
@@ -14,6 +15,8 @@ from typing import Final
 RECORD: Final = 16384
 #: Bytes given to OpenSSL's buffers at a time. They never shrink, so this bounds what an idle connection keeps.
 _FEED: Final = RECORD + 1024
+
+_OPENSSL_TEXT: Final = re.compile(r"\] ([a-z0-9 ]+) \(_ssl")
 
 
 class TlsSession:
@@ -24,7 +27,7 @@ class TlsSession:
     :param resume: client: an earlier session of the same context to take up again
     """
 
-    __slots__ = ("_feed", "_incoming", "_outgoing", "_read", "_take", "_write", "closed", "ended", "ssl")
+    __slots__ = ("_feed", "_incoming", "_read", "_take", "_write", "closed", "ended", "outgoing", "ssl")
 
     def __init__(
         self,
@@ -34,11 +37,13 @@ class TlsSession:
         server_name: str | None = None,
         resume: ssl.SSLSession | None = None,
     ) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming = ssl.MemoryBIO()
+        #: Where OpenSSL puts what it has to say; ``pending`` tells whether `take` is worth a call.
+        self.outgoing = ssl.MemoryBIO()
         self.ssl = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_name, session=resume
+            self._incoming, self.outgoing, server_side=server_side, server_hostname=server_name, session=resume
         )
-        self._feed, self._take = self._incoming.write, self._outgoing.read
+        self._feed, self._take = self._incoming.write, self.outgoing.read
         self._read, self._write = self.ssl.read, self.ssl.write
         #: The peer has said that it sends no more (close_notify).
         self.ended = False
@@ -125,3 +130,11 @@ class TlsSession:
         except ssl.SSLError:
             pass  # it would like to hear the peer's close_notify, too; or the connection is broken already
         return self._take()
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's own name of what went wrong: one of a fixed set."""
+    text = error.reason or ""
+    if not text and (match := _OPENSSL_TEXT.search(str(error))) is not None:
+        text = match[1]  # younger alerts have no name in Python
+    return (text or "unknown").lower().replace(" ", "_")

@@ -14,6 +14,7 @@ from twisted.internet import main
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from balance.net.tls_session import reason_of
 from balance.net.transport import _TRY_LATER, READ_SIZE, EagerClient, EagerConnection, EagerServer, EagerUnixServer
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 #: Unsent bytes above which a peer that makes TLS itself answer (key updates, refused renegotiations), and reads none of
 #: the answers, is cut.
 _ANSWERS_LIMIT: Final = 256 * 1024
+
+
+class TlsBroken(ConnectionLost):
+    """The peer sent an alert, or bytes that are no TLS; the text says which. (In TLS 1.3, a backend that wants another
+    certificate of ours says so only here, behind the handshake.)
+    """
+
+    def __init__(self, error: ssl.SSLError) -> None:
+        super().__init__(f"TLS: {reason_of(error)}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class TlsConnection(EagerConnection):
@@ -63,14 +76,13 @@ class TlsConnection(EagerConnection):
     def _received(self, session: TlsSession, data: bytes) -> ConnectionLost | ConnectionDone | None:
         try:
             plain = session.decrypt(data)
-        except ssl.SSLError:
+        except ssl.SSLError as error:
             EagerConnection.write(self, session.take())
-            return main.CONNECTION_LOST
-        answer = session.take()
-        if answer:
+            return TlsBroken(error)
+        if session.outgoing.pending:
             if self.pending > _ANSWERS_LIMIT:
                 return main.CONNECTION_LOST
-            EagerConnection.write(self, answer)
+            EagerConnection.write(self, session.take())
         if plain:
             self.protocol.dataReceived(plain)
         if session.ended and self.connected and not self._aborting and not self.disconnecting:
