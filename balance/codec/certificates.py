@@ -7,6 +7,7 @@ trusted is decided by OpenSSL alone, during handshakes.
 from __future__ import annotations
 
 import hashlib
+import ssl
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -60,6 +61,9 @@ class PeerCertificate(NamedTuple):
 
     @classmethod
     def of(cls, der: bytes) -> PeerCertificate:
+        """
+        :raises ValueError: it has parts that nobody can read
+        """
         return cls(_subject(x509.load_der_x509_certificate(der)), hashlib.sha256(der).hexdigest())
 
 
@@ -91,22 +95,21 @@ def read_certificate(pem: bytes, key_pem: bytes) -> CertificateFacts:
 
 def check_authorities(pem: bytes) -> None:
     """
-    :raises BadCertificate: there is not one certificate in it, or one that cannot be read
+    :raises BadCertificate: OpenSSL finds not one certificate in it
     """
     try:
-        if not x509.load_pem_x509_certificates(pem):
-            raise ValueError
-    except ValueError:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode("ascii", "replace"))
+    except (ssl.SSLError, ValueError):
         raise BadCertificate("there is no certificate in PEM that can be read") from None
 
 
 def _first(pem: bytes) -> x509.Certificate:
+    """The others are for OpenSSL, which is less strict with what others have signed."""
     try:
-        certificates = x509.load_pem_x509_certificates(pem)
+        certificate = x509.load_pem_x509_certificate(pem)
     except ValueError:
         what = "a certificate that cannot be read" if _BEGIN in pem else "no certificate in PEM"
         raise BadCertificate(f"there is {what}") from None
-    certificate = certificates[0]
     try:
         certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):

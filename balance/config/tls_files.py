@@ -7,6 +7,7 @@ expected to the schema. What would only be found out by the first handshake is f
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
@@ -154,6 +155,12 @@ class TlsFiles:
             place, file = (key_path, key) if error.of_key else ((*path, "cert_file"), cert)
             yield self._document.problem(place, f"{file}: {error}")
             return None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, _no_password)
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "reason", None) or error).lower().replace("_", " ")
+            yield self._document.problem((*path, "cert_file"), f"{cert}: OpenSSL does not take it: {reason}")
+            return None
         self._note_validity(facts, cert, path)
         return facts
 
@@ -182,6 +189,10 @@ class TlsFiles:
             self.notices.append(f"{place}: {file}: the certificate is not valid before {_day(facts.not_before)}")
         elif facts.not_after <= self._now + _SOON * _DAY:
             self.notices.append(f"{place}: {file}: the certificate expires on {_day(facts.not_after)}")
+
+
+def _no_password() -> str:
+    raise ValueError("the private key is encrypted")
 
 
 def _day(seconds: float) -> str:

@@ -80,9 +80,8 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     head = parse_request(question.block(), proxy.head_limits)
     about["request"] |= {"host": _text(head.host), "target": _text(head.target)}
     came = list(head.headers.lines)
-    forwarding = proxy.forwarding.for_peer(
-        question.client, (question.scheme or "http").encode().replace(b"ws", b"http")
-    )
+    scheme = question.scheme or ("https" if proxy.tls is not None else "http")
+    forwarding = proxy.forwarding.for_peer(question.client, scheme.encode().replace(b"ws", b"http"))
     client_ip = about["client"] = forwarding.apply(head)
     rule = proxy.routes.match(head, forwarding.facts)
     about["routes"] = _tried(proxy.routes.ordered, rule, head, forwarding.facts)

@@ -117,12 +117,16 @@ class ServerHandshake(Timed):
             self._finish(transport, session)
 
     def _finish(self, transport: TlsConnection, session: TlsSession) -> None:
+        if self._owner.asks_certificate:
+            der = session.ssl.getpeercert(binary_form=True)
+            try:
+                transport.certificate = PeerCertificate.of(der) if der is not None else None
+            except ValueError as error:  # OpenSSL reads more than we do
+                self._refuse("bad_client_certificate", str(error), session.close())
+                return
         self._over = True
         self.transport = None
         transport.server_name = self.hello.server_name
-        if self._owner.asks_certificate:
-            der = session.ssl.getpeercert(binary_form=True)
-            transport.certificate = PeerCertificate.of(der) if der is not None else None
         self._owner.succeeded(self, resumed=bool(session.ssl.session_reused))
         transport.secure(session)
         protocol = transport.protocol = self._established(transport, self.hello)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -210,7 +212,13 @@ class WhatLoads(SynchronousTestCase):
         self.assertEqual(config.notices, ())
 
     def test_shipped_files(self) -> None:
-        files = [ROOT / "etc" / "balance.yaml", *sorted((ROOT / "etc" / "examples").glob("*.yaml"))]
+        folder = Path(self.mktemp()).resolve()
+        shutil.copytree(ROOT / "etc", folder)
+        files = [folder / "balance.yaml", *sorted((folder / "examples").glob("*.yaml"))]
+        if shutil.which("openssl") is None:
+            files = [file for file in files if file.name != "tls.yaml"]  # .ci/run installs it
+        else:
+            subprocess.run(["sh", str(folder / "examples" / "make-certificates.sh")], check=True, capture_output=True)
         self.assertGreater(len(files), 7)
         for file in files:
             config = load(str(file))

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from balance.codec.certificates import PeerCertificate
 from balance.codec.proxy_protocol import write_proxy_header
 from balance.config.tls import BackendTlsConfig, TlsConfig
 from balance.errors import BackendError, ConnectTimeout, TlsAlertReceived, TlsCertificateError, TlsProtocolError
@@ -31,6 +32,7 @@ from balance.net.listen import listen
 from balance.net.preface import ProxyPreface
 from balance.net.tls_client import BackendTls
 from balance.net.tls_server import TlsTermination
+from balance.net.tls_transport import TlsBroken
 from test.certificates import Authority, Pair, self_signed
 
 reactor: Any = _reactor
@@ -281,6 +283,10 @@ class Data(TlsTestCase):
             self.assertEqual((self.termination.counters.handshakes, self.termination.counters.resumed), (3, 2), version)
 
 
+def unreadable(der: bytes) -> PeerCertificate:
+    raise ValueError("an odd subject")
+
+
 class Producer:
     def __init__(self, transport: Any, data: bytes) -> None:
         self.transport = transport
@@ -358,8 +364,8 @@ class Ends(TlsTestCase):
     async def test_garbage_behind_the_handshake(self) -> None:
         client, server = await self.connect(self.listen())
         client.transport.socket.send(b"\x17\x03\x03\x00\x20" + b"z" * 32)
-        self.assertIs(await server.lost, ConnectionLost)
-        self.assertIs(await client.lost, ConnectionLost)
+        self.assertIs(await server.lost, TlsBroken)
+        self.assertIs(await client.lost, TlsBroken)  # our alert
 
 
 class Refused(TlsTestCase):
@@ -455,6 +461,26 @@ class Refused(TlsTestCase):
         address = self.listen(client_auth="request", **auth)
         _, server = await self.connect(address)
         self.assertIsNone(server.transport.certificate)
+
+    async def test_huge_chain(self) -> None:
+        """200 kB of certificates, all of them good: OpenSSL's limit is 100."""
+        filler = b"".join(self.authority.issue(f"{n}.example").cert.read_bytes() for n in range(20)) * 20
+        mine = self.authority.issue(subject="somebody", extra=filler)
+        self.assertGreater(len(filler), 200_000)
+        address = self.listen(client_auth="require", client_ca_file=str(self.authority.file), max_version="1.2")
+        error = await self.failure(address, self.trusting(**mine.config))
+        self.assertIsInstance(error, TlsAlertReceived | TlsProtocolError)
+        self.assertEqual(list(self.termination.counters.failures), ["excessive_message_size"])
+
+    async def test_a_certificate_that_cannot_be_read(self) -> None:
+        """OpenSSL takes it, and nobody knows what its subject says: no connection, and no traceback."""
+        mine = self.authority.issue(subject="somebody")
+        self.patch(PeerCertificate, "of", unreadable)
+        address = self.listen(client_auth="require", client_ca_file=str(self.authority.file), max_version="1.2")
+        refused = self.factory.refused
+        await self.dial(address, BackendTls(self.trusting(**mine.config), address))
+        self.assertIn("bad_client_certificate", await refused)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     async def test_abandoned(self) -> None:
         address = self.listen()
