@@ -134,6 +134,7 @@ def nginx(setting: Setting) -> list[str]:
         return _nginx_stream(setting, servers)
     pem = setting.folder / "tls.pem"
     tls = f"ssl_certificate {pem}; ssl_certificate_key {pem}; ssl_protocols TLSv1.3;" if setting.tls else ""
+    kinds = (" ssl" if setting.tls else "") + (" http2" if setting.http2 else "")
     text = f"""\
 worker_processes 1; daemon off; error_log stderr crit; pid {setting.folder}/nginx.pid;
 events {{ worker_connections 16000; }}
@@ -144,7 +145,7 @@ http {{
   map $http_upgrade $switch {{ default ""; websocket upgrade; }}
   upstream b {{ {servers} keepalive 100; keepalive_requests 1000000000; }}
   server {{
-    listen 127.0.0.1:{setting.port} backlog=4096{" ssl" if setting.tls else ""}{" http2" if setting.http2 else ""}; {tls}
+    listen 127.0.0.1:{setting.port} backlog=4096{kinds}; {tls}
     http2_max_requests 1000000000;
     location / {{
       proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header Connection $switch;
