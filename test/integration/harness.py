@@ -25,6 +25,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
+threading.stack_size(512 * 1024)  # thousands of backends' threads at a time
 TWISTD = [str(Path(sys.executable).with_name("twistd"))]
 
 
@@ -180,7 +181,14 @@ def balance(config: dict[str, Any], *, patience: float = PATIENCE, port: int = 0
                 )
             running = Balance(process, port, log, metrics_port)
             try:
-                wait_for(lambda p=process, n=port: p.poll() is not None or accepts(n), "Balance to listen", patience)
+                listeners = len(config.get("listeners", ())) or 1
+                wait_for(
+                    lambda r=running, n=listeners: (
+                        r.process.poll() is not None or (r.log.count("listening on ") >= n and accepts(r.port))
+                    ),
+                    "Balance to listen",
+                    patience,
+                )
                 if process.poll() is not None and "in use" in running.log:
                     continue
                 assert process.poll() is None, running.log
