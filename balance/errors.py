@@ -403,6 +403,14 @@ class BackendWriteTimeout(BackendError):
     proxy_status = "connection_write_timeout"
 
 
+class NotHttp2(BackendError):
+    """The backend has to speak HTTP/2 (`protocol: h2`), and did not choose it (ALPN)."""
+
+    retry = Retry.UNSENT
+    reason = "no_http2"
+    proxy_status = "tls_protocol_error"
+
+
 class NoUpgrade(BackendError):
     """The backend does not take WebSocket over HTTP/2 (RFC 8441)."""
 

@@ -245,14 +245,16 @@ class Http2Connection(Http2Link[Http2BackendStream]):
 
     :param session: a client session (`balance.codec.http2.session.Session`)
     :param scheme: of the requests: ``http``, or ``https`` over TLS
+    :param misled: the backend did not agree to speak HTTP/2
     """
 
-    __slots__ = ("_last_id", "_owner", "_pinged", "_scheme", "_silent", "going", "served")
+    __slots__ = ("_last_id", "_owner", "_pinged", "_scheme", "_silent", "going", "misled", "served")
 
-    def __init__(self, owner: MultiplexedConnections, session: Session, scheme: bytes) -> None:
+    def __init__(self, owner: MultiplexedConnections, session: Session, scheme: bytes, *, misled: bool = False) -> None:
         super().__init__(session, owner.deadlines, owner.timeouts)
         self._owner = owner
         self._scheme = scheme
+        self.misled = misled
         #: No more streams: the backend said GOAWAY, or we did.
         self.going = False
         #: Streams that have had their response.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from balance.errors import ConnectTimeout, ExchangeError
+from balance.errors import ConnectTimeout, ExchangeError, NotHttp2
 from balance.http.http1_client import Http1Connection
 from balance.http.http2_client import Http2BackendStream, Http2Connection
 from balance.net.deadlines import Deadlines, Timed
@@ -161,6 +161,9 @@ class MultiplexedConnections:
             done()
             if isinstance(connection, Http1Connection):
                 self._fall_back(connection)
+            elif connection.misled:
+                connection.cut()
+                self._failed(NotHttp2())
             elif self._serve(connection):
                 self._dial_enough()
 
@@ -179,12 +182,12 @@ class MultiplexedConnections:
         self._dials.add(dial)
 
     def _protocol(self, chosen: str) -> Http2Connection | Http1Connection:
-        """What a new connection speaks. A backend that chooses nothing where it had no choice breaks the first rule of
-        HTTP/2, or not: its preface will show.
-        """
+        """What a new connection speaks. Over TLS, HTTP/2 has to be chosen (RFC 9113, section 3.2)."""
+        if self.tls is None:
+            return Http2Connection(self, self._session(), b"http")
         if self._http1 is not None and chosen != "h2":
             return Http1Connection(self._http1)
-        return Http2Connection(self, self._session(), b"http" if self.tls is None else b"https")
+        return Http2Connection(self, self._session(), b"https", misled=chosen != "h2")
 
     def _fall_back(self, connection: Http1Connection) -> None:
         """The backend chose HTTP/1.1: the first that waits gets the connection, the others one each."""
