@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
 
 from balance.net.tls_session import TlsSession
 from test.certificates import Authority, Pair, self_signed
@@ -383,3 +386,31 @@ def ask_and_end(running: Balance, context: ssl.SSLContext, name: str, data: byte
             assert came, "cut, and not ended"
             answer += session.decrypt(came)
         return answer
+
+
+def test_websocket_over_tls_on_both_sides(site: Site) -> None:
+    """A switch of protocols inside TLS: messages of all sizes, and the close code, go through."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(site.ec.cert, site.ec.key)
+
+    async def echo_messages(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async def talk() -> None:
+        async with serve(echo_messages, "127.0.0.1", 0, ssl=context, max_size=None) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            tls = {"ca_file": str(site.authority.file), "server_name": "a.example"}
+            backend = {"name": "socket", "address": f"127.0.0.1:{port}", "tls": tls}
+            with balance({"backends": [backend], "tls": site.tls()}) as running:
+                url = f"wss://a.example:{running.port}/"
+                options: dict[str, Any] = {"ssl": site.context(), "host": "127.0.0.1", "max_size": None}
+                async with connect(url, port=running.port, **options) as client:
+                    for size in (0, 1, 125, 65536, 3_000_000):
+                        data = os.urandom(size)
+                        await client.send(data)
+                        assert await asyncio.wait_for(client.recv(), PATIENCE) == data
+                    await client.close(4001, "done")
+                assert client.close_code == 4001
+
+    asyncio.run(talk())
