@@ -62,11 +62,11 @@ class Sending(Flow):
         self.assertEqual(b"".join(each.value for each in written), b"abcdef")
         self.assertEqual([each.ended for each in written], [False] * (len(written) - 1) + [True])
 
-    def test_the_end_is_not_reported_writable(self) -> None:
+    def test_the_end_is_reported_too(self) -> None:
         self.start(None, (frames.INITIAL_WINDOW_SIZE, 2))
         self.open(1)
         self.session.send_data(1, b"abcd", True)
-        self.assertEqual(self.shape(frames.window_update(1, 100)), [])
+        self.assertEqual(self.shape(frames.window_update(1, 100)), [("StreamWritable", 1)])
         self.assertEqual(self.session.queued, 0)
 
     def test_trailers_wait_behind_the_body(self) -> None:

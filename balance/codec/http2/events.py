@@ -114,7 +114,7 @@ class StreamReset(Event):
 
 
 class StreamWritable(Event):
-    """All that was queued for the stream has been put out: it takes more."""
+    """All that was queued for the stream has been put out: it takes more, unless that was its end."""
 
     __slots__ = ()
 

@@ -230,10 +230,7 @@ class Sender:
             written = [stream_id] if self._outbox.flush_stream(stream_id) else []
         else:
             written = self._outbox.flush()
-        for each in written:
-            stream = self._streams.get(each)
-            if stream is not None and not stream.ending:
-                self._events.append(StreamWritable(each))
+        self._events += map(StreamWritable, written)
 
     # --- streams ----------------------------------------------------------------------------------------------
 

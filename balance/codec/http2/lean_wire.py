@@ -247,10 +247,7 @@ class LeanWire:
         else:
             written = []
         self.queued = outbox.queued
-        for each in written:
-            stream = self._streams.get(each)
-            if stream is not None and not stream.ending:
-                self._events.append(StreamWritable(each))
+        self._events += map(StreamWritable, written)
 
     # --- the end of streams -----------------------------------------------------------------------------------
 
