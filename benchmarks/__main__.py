@@ -12,7 +12,16 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.http import FILES, SCENARIOS, Result, Scenario, idle_bytes, idle_websocket_bytes, measure
+from benchmarks.http import (
+    FILES,
+    SCENARIOS,
+    Result,
+    Scenario,
+    idle_bytes,
+    idle_http2_bytes,
+    idle_websocket_bytes,
+    measure,
+)
 from benchmarks.peers import PEERS, STREAM_MODULE, Peer, Setting, backend
 from benchmarks.processes import PINNED, free_port, running
 from benchmarks.report import idle_table, scenario_table
@@ -50,6 +59,10 @@ def main() -> int:
                     idle = {p.name: _idle(p, folder, ports, tcp) for p in _able(peers, tcp) if p.name != "twisted.web"}
                     collected[name] = idle
                     print(idle_table(idle, IDLE, "relayed" if tcp else "kept"), flush=True)
+        if "h2-idle" in options.scenario:
+            able = [p for p in peers if p.name == "balance"]
+            collected["h2-idle"] = idle = {p.name: _idle_http2(p, folder, ports) for p in able}
+            print(idle_table(idle, IDLE, "HTTP/2"), flush=True)
         if "ws-idle" in options.scenario:
             collected["ws-idle"] = grown = _idle_websocket(peers, folder)
             print(idle_table(grown, IDLE, "WebSocket"), flush=True)
@@ -59,7 +72,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    names = [scenario.name for scenario in SCENARIOS] + ["idle", "tcp-idle", "ws-idle"]
+    names = [scenario.name for scenario in SCENARIOS] + ["idle", "tcp-idle", "ws-idle", "h2-idle"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What a request costs, beside the peers.")
     parser.add_argument("--scenario", nargs="+", choices=names, default=names)
     parser.add_argument("--peers", nargs="+", choices=[p.name for p in PEERS], default=[p.name for p in PEERS])
@@ -98,6 +111,10 @@ def _run(
             ports = (free_port(),)
             server = [sys.executable, "-m", "benchmarks.websocket", "echo", str(ports[0])]
             stack.enter_context(running(server, ports[0], folder / "echo.log", proxy=False))
+        if scenario.grpc:
+            ports = (free_port(),)
+            server = [sys.executable, "-m", "benchmarks.grpc", "server", str(ports[0])]
+            stack.enter_context(running(server, ports[0], folder / "grpc.log", proxy=False))
         for peer in _able(peers, scenario.tcp):
             if peer.name in scenario.skip:
                 continue
@@ -136,6 +153,12 @@ def _idle(peer: Peer, folder: Path, ports: tuple[int, ...], tcp: bool) -> float:
     setting = Setting(folder, free_port(), ports, tcp=tcp)
     with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
         return idle_bytes(process, setting.port, IDLE)
+
+
+def _idle_http2(peer: Peer, folder: Path, ports: tuple[int, ...]) -> float:
+    setting = Setting(folder, free_port(), ports, http2=True)
+    with running(peer.command(setting), setting.port, folder / f"{peer.name}.log") as process:
+        return idle_http2_bytes(process, setting.port, IDLE)
 
 
 def _idle_websocket(peers: list[Peer], folder: Path) -> dict[str, float]:

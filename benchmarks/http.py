@@ -10,6 +10,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import StreamEnded
+
 from benchmarks.load import h2load, wrk
 from benchmarks.peers import ROUTE_HEADER
 from benchmarks.processes import Cpu, Process, pinned
@@ -29,6 +33,7 @@ class Scenario:
     :param websocket: bytes of a WebSocket message that is echoed, in place of requests
     :param streams: HTTP/2 streams on each of ``connections``; 0 is HTTP/1.1
     :param http2_backends: the backends speak HTTP/2 (h2c)
+    :param grpc: unary calls of grpcio, which has the server too, in place of requests
     :param bulk: bytes moved through each of ``connections``, in place of requests
     """
 
@@ -46,6 +51,7 @@ class Scenario:
     websocket: int = 0
     streams: int = 0
     http2_backends: bool = False
+    grpc: bool = False
     skip: tuple[str, ...] = field(default=())
 
 
@@ -97,6 +103,24 @@ SCENARIOS = (
         unit="MiB",
         skip=_HTTP1,
     ),
+    Scenario(
+        "h2-tls",
+        "HTTP/2 over TLS: 65-byte answers, 8 connections x 32 streams",
+        connections=8,
+        streams=32,
+        tls=True,
+        skip=_HTTP1,
+    ),
+    Scenario(
+        "grpc",
+        "gRPC: unary calls of 65 bytes, 64 at a time",
+        unit="call",
+        connections=1,
+        streams=64,
+        http2_backends=True,
+        grpc=True,
+        skip=(*_HTTP1, "nginx"),
+    ),
     Scenario("tcp-small", "layer 4: small questions and answers, 64 kept connections", unit="round trip", tcp=True),
     Scenario(
         "tcp-close", "layer 4: connect, transfer, close", headers=("Connection: close",), unit="connection", tcp=True
@@ -143,6 +167,8 @@ def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> 
         return _measure_bulk(scenario, process, port)
     if scenario.websocket:
         return _measure_websocket(scenario, process, port, seconds)
+    if scenario.grpc:
+        return _measure_grpc(process, port, seconds)
     before = process.cpu()
     scheme = "https" if scenario.tls else "http"
     url = f"{scheme}://127.0.0.1:{port}{scenario.path}"
@@ -153,6 +179,18 @@ def measure(scenario: Scenario, process: Process, port: int, seconds: float) -> 
     spent = process.cpu() - before
     units = max(1.0, load.requests * scenario.units)
     return Result(Cpu(spent.user / units, spent.system / units), load.rate, load.p50, load.p99, load.errors)
+
+
+def _measure_grpc(process: Process, port: int, seconds: float) -> Result:
+    command = [sys.executable, "-m", "benchmarks.grpc", "load", str(port), str(seconds)]
+    before = process.cpu()
+    done = subprocess.run(
+        pinned(command, proxy=False), capture_output=True, text=True, check=True, timeout=seconds + 60
+    )
+    spent = process.cpu() - before
+    load = json.loads(done.stdout)
+    units = max(1.0, load["calls"])
+    return Result(Cpu(spent.user / units, spent.system / units), load["rate"], load["p50"], load["p99"], 0)
 
 
 def _measure_websocket(scenario: Scenario, process: Process, port: int, seconds: float) -> Result:
@@ -200,6 +238,37 @@ def idle_bytes(process: Process, port: int, connections: int = 5000) -> float:
     for each in kept:
         each.close()
     return grown / connections
+
+
+def idle_http2_bytes(process: Process, port: int, connections: int = 5000) -> float:
+    """Resident bytes for each idle HTTP/2 connection, after one request on each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, connections + 500)), hard))
+    for each in [_ask_http2(port) for _ in range(200)]:
+        each.close()
+    time.sleep(0.5)
+    before = process.resident()
+    kept = [_ask_http2(port) for _ in range(connections)]
+    time.sleep(1.0)
+    grown = process.resident() - before
+    for each in kept:
+        each.close()
+    return grown / connections
+
+
+def _ask_http2(port: int) -> socket.socket:
+    connection = H2Connection(H2Configuration(header_encoding=None))
+    connection.initiate_connection()
+    fields = [(":method", "GET"), (":scheme", "http"), (":path", "/small"), (":authority", "bench.example")]
+    connection.send_headers(1, fields, end_stream=True)
+    client = socket.create_connection(("127.0.0.1", port), 10)
+    client.sendall(connection.data_to_send())
+    while data := client.recv(65536):
+        events = connection.receive_data(data)
+        client.sendall(connection.data_to_send())
+        if any(isinstance(event, StreamEnded) for event in events):
+            return client
+    raise RuntimeError("the connection was closed")
 
 
 def idle_websocket_bytes(process: Process, port: int, connections: int = 5000) -> float:
