@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from balance.balancing.round_robin import RoundRobin
 from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
 from balance.config.websocket import WebSocketConfig, effective
 from balance.http.filters import FilterChain
 from balance.http.proxy import HttpProxy
+from balance.http.resource_target import ResourceConnections
 from balance.http.route import HeaderEdits, HttpRoute, KeySource
+from balance.model import Address
 from balance.observe.counters import ListenerCounters
 from balance.pool.affinity import StickyCookie, StickyTable, key_source
 from balance.pool.backend import Backend
@@ -339,6 +342,12 @@ def _rules(build: _Build, listener_filters: FilterChain | None) -> list[Rule[Htt
         affinity, key = _affinity(name, members, options, build.clock)
         return HttpRoute(name, build.pool(name, members, options), key=key, affinity=affinity, **more)
 
+    def of(route: RouteConfig) -> HttpRoute:
+        more = {**_options(config, route), "filters": _filters(route.filters, listener_filters)}
+        if route.resource is not None:
+            return _resource_route(build, route, route.resource, more)
+        return target(route.name, build.members(route.backends), route.load_balancer or config.load_balancer, **more)
+
     if not config.http.routes:
         everything = target(
             "default",
@@ -350,20 +359,16 @@ def _rules(build: _Build, listener_filters: FilterChain | None) -> list[Rule[Htt
             filters=_filters((), listener_filters),
         )
         return [Rule(name="default", target=everything)]
-    return [
-        _rule(
-            route,
-            target(
-                route.name,
-                build.members(route.backends),
-                route.load_balancer or config.load_balancer,
-                **_options(config, route),
-                filters=_filters(route.filters, listener_filters),
-            ),
-            order,
-        )
-        for order, route in enumerate(config.http.routes)
-    ]
+    return [_rule(route, of(route), order) for order, route in enumerate(config.http.routes)]
+
+
+def _resource_route(build: _Build, route: RouteConfig, resource: PluginConfig, more: Mapping[str, Any]) -> HttpRoute:
+    """A route whose only backend is inside this process."""
+    inside = Backend(f"resource:{route.name}", Address("", 0, resource.use), outlier=NEVER)
+    pool = Pool(build.config.prefix + route.name, [inside], RoundRobin())
+    root = build_plugin("resource", resource)
+    served = ResourceConnections(inside, root, build.deadlines, build.config.timeouts)
+    return HttpRoute(route.name, pool, connections={inside: served}, **more)
 
 
 def _options(config: Listener, route: RouteConfig) -> dict[str, Any]:

@@ -214,3 +214,18 @@ class IFilterFactory(IPluginFactory):
 
         :param options: an instance of ``Options``; None without
         """
+
+
+class IResourceFactory(IPluginFactory):
+    """A plugin that serves a route by itself, by a name in `resource` of the route."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> Any:
+        """Make the root of a tree of resources, once for each route that names it. It sees whole paths.
+
+        :param options: an instance of ``Options``; None without
+        :return: `twisted.web.resource.IResource`. It is rendered when the body of its request has come; it may answer
+            later (NOT_DONE_YET), and a producer that it registers is paused when the client reads slowly.
+            `timeouts.read` limits its silence (504). It should not block.
+        """

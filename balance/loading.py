@@ -15,6 +15,7 @@ from types import FunctionType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from twisted.web.resource import IResource
 from zope.interface import Interface, Invalid
 from zope.interface.interface import InterfaceClass
 from zope.interface.verify import verifyClass, verifyObject
@@ -52,6 +53,7 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         Kind("balancer", "balancing algorithm", interfaces.IBalancerFactory, interfaces.IBalancer),
         Kind("filter", "filter", interfaces.IFilterFactory, interfaces.IFilter),
+        Kind("resource", "resource", interfaces.IResourceFactory, IResource),
         Kind("matcher", "route matcher", interfaces.IRouteMatcherFactory, interfaces.IRouteMatcher, "matches"),
     )
 }
@@ -116,6 +118,7 @@ class Plugin:
         except Exception as error:
             raise PluginError(f"{self} could not be built: {type(error).__name__}: {error}") from error
         verify_product(self.kind, made, str(self))
+        _remember(made, self.use)
         return as_filter(made) if self.kind.name == "filter" else made
 
 

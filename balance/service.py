@@ -2,6 +2,7 @@
 
     BalanceService (MultiService)
       DemoBackends     if `demo_backends` is given
+      Watchdog         if `watchdog` is not 0
       MetricsService   if `metrics.enabled`
       ListenerService  a listener and its proxy; one for each
 
@@ -38,6 +39,7 @@ from balance.observe.status import status
 from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
 from balance.registry import balancer_names
+from balance.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping, Sequence
@@ -208,6 +210,8 @@ class BalanceService(MultiService):
         tls = tuple(each for assembly in self.assemblies for each in assembly.tls)
         self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log, tls)
         self._housekeeping.setServiceParent(self)
+        if config.watchdog:
+            Watchdog(reactor, config.watchdog).setServiceParent(self)
         #: One for each listener, in the order of the file.
         self.listeners = [ListenerService(reactor, assembly) for assembly in self.assemblies]
         for listener in self.listeners:

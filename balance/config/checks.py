@@ -40,16 +40,27 @@ def check(document: Document, data: dict[str, Any] | None = None, path: Path = (
     yield from _duplicates(document, (*path, "backends"), names)
     all_names = [backend.get("name") for backend in _items(whole.get("backends"))]
     known = list(dict.fromkeys(name for name in all_names if isinstance(name, str)))
-    if not whole.get("backends") and not own.get("listeners"):
+    if not whole.get("backends") and not own.get("listeners") and not _serves_itself(whole):
         yield document.problem(path, "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
     yield from _routes(document, _list(_mapping(own.get("http")).get("routes")), (*path, "http", "routes"), known)
     yield from _routes(document, _list(own.get("routes")), (*path, "routes"), known)
     yield from _metrics(document)
 
 
+def _serves_itself(listener: dict[str, Any]) -> bool:
+    """Every route has a resource of its own."""
+    routes = _list(_mapping(listener.get("http")).get("routes"))
+    return bool(routes) and all(_get(route, "resource") is not None for route in routes)
+
+
 def _routes(document: Document, routes: list[Any], path: Path, known: list[str]) -> Iterator[Problem]:
     yield from _duplicates(document, path, [_get(route, "name") for route in routes])
     for index, route in enumerate(routes):
+        if isinstance(route, dict) and "backends" not in route and route.get("resource") is None:
+            yield document.problem((*path, index, "backends"), "this key is missing")
+        elif _get(route, "resource") is not None and "backends" in route:
+            message = "a route has either backends or a resource"
+            yield document.problem((*path, index, "resource"), message, at_key=True)
         given: set[str] = set()
         for place, name in enumerate(_list(_get(route, "backends"))):
             here: Path = (*path, index, "backends", place)

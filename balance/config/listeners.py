@@ -18,7 +18,7 @@ from balance.config.schema import Config, Listener, Timeouts
 TCP_IDLE: Final = 3600.0
 _HTTP_ONLY: Final = ("http", "limits", "retries")
 L = TypeVar("L", bound=Listener)
-_PER_FILE: Final = ("demo_backends", "access_log", "metrics", "listeners")
+_PER_FILE: Final = ("demo_backends", "access_log", "metrics", "listeners", "watchdog")
 
 
 def inherited(config: Config) -> Config:

@@ -59,6 +59,8 @@ def _named(data: dict[str, Any], path: Path) -> Iterator[tuple[Any, Any, Path, s
         if isinstance(route, dict):
             for key, kind in _OF_ROUTE:
                 yield from _listed(route, key, (*here, "routes", index), kind)
+            if route.get("resource") is not None:
+                yield route, "resource", (*here, "routes", index, "resource"), "resource"
 
 
 def _listed(section: dict[str, Any], key: str, path: Path, kind: str) -> Iterator[tuple[Any, Any, Path, str]]:

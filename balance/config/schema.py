@@ -203,7 +203,13 @@ class RouteConfig(Section):
         default=(), description="Matchers of plugins, all of which must agree.", examples=[["acme.match:from_inside"]]
     )
     backends: tuple[str, ...] = Field(
-        min_length=1, description="Names of the backends that serve this route.", examples=[["api-1", "api-2"]]
+        default=(),
+        min_length=1,
+        description="Names of the backends that serve this route. Needed, unless there is a `resource`.",
+        examples=[["api-1", "api-2"]],
+    )
+    resource: PluginConfig | None = Field(
+        default=None, description="In place of backends: a `twisted.web` resource of a plugin, served in this process."
     )
     priority: int = Field(
         default=0,
@@ -466,6 +472,11 @@ class Config(Listener):
     )
     access_log: AccessLogConfig | None = Field(default=None, description="Absent: no access log.")
     metrics: Metrics = Field(default=Metrics(), description="Statistics.")
+    watchdog: Duration = Field(
+        default=0.1,
+        ge=0,
+        description="Log a stack, with the plugin's name, when the event loop is blocked for longer. 0 is off.",
+    )
     notices: tuple[str, ...] = Field(default=(), exclude=True, repr=False, description="")
 
     @property

@@ -44,7 +44,10 @@ def _listener(config: Listener, routes: Routes) -> Iterator[str]:
             yield f"       filters: {', '.join(each.use for each in route.filters)}"
     yield "  pools:"
     for route in routes:
-        yield f"    {route.name}: {_pool(config, route.load_balancer, route.backends)}"
+        if isinstance(route, RouteConfig) and route.resource is not None:
+            yield f"    {route.name}: resource {route.resource.use}"
+        else:
+            yield f"    {route.name}: {_pool(config, route.load_balancer, route.backends)}"
     if not routes:
         yield f"    default: {_pool(config, None, [backend.name for backend in config.backends])}"
     times = ", ".join(f"{name} {value:g}s" for name, value in config.timeouts)

@@ -89,6 +89,10 @@ class Deadlines:
             self._call.cancel()
         self._call = None
 
+    def soon(self, callback: Callable[[], object]) -> None:
+        """Call back in the next turn of the reactor."""
+        self._clock.callLater(0, callback)
+
     def arm(self, timed: Timed, seconds: float) -> None:
         """Give it ``seconds`` from now, whatever it had before. 0 or less: no limit."""
         if seconds <= 0:

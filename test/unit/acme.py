@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from twisted.internet.defer import Deferred, succeed
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
 
 from balance.config.values import Duration
 from balance.errors import RequestDenied
@@ -290,3 +292,95 @@ class NeedsMore:
     def __init__(self, more: str) -> None: ...
 
     def request_head(self, context: Context) -> None: ...
+
+
+class Page(Resource):
+    """A resource: what it was asked, or what a test wants of it."""
+
+    isLeaf = True
+
+    class Options(BaseModel):
+        text: str = "hello"
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self._text = options.text
+
+    def render_GET(self, request: Request) -> Any:
+        kind = request.path.decode().rpartition("/")[2]
+        return getattr(self, f"get_{kind}", self.get_plain)(request)
+
+    def get_plain(self, request: Request) -> bytes:
+        request.setHeader(
+            b"X-Seen", b"%b %b %b" % (request.getHeader(b"host"), request.uri, request.getClientAddress().host.encode())
+        )
+        request.setHeader(b"Connection", b"close")
+        return self._text.encode()
+
+    def get_later(self, request: Request) -> int:
+        request.notifyFinish().addErrback(lambda reason: seen.append("gone"))
+        seen.append(request)
+        return NOT_DONE_YET
+
+    def get_broken(self, request: Request) -> bytes:
+        raise ZeroDivisionError("page")
+
+    def get_short(self, request: Request) -> int:
+        request.setHeader(b"Content-Length", b"10")
+        request.write(b"12345")
+        request.finish()
+        return NOT_DONE_YET
+
+    def get_long(self, request: Request) -> int:
+        request.setHeader(b"Content-Length", b"3")
+        request.write(b"12345")
+        return NOT_DONE_YET
+
+    def get_nothing(self, request: Request) -> bytes:
+        request.setResponseCode(204)
+        return b""
+
+    def get_pull(self, request: Request) -> int:
+        Pull(request)
+        return NOT_DONE_YET
+
+    def get_push(self, request: Request) -> int:
+        seen.append(Push(request))
+        return NOT_DONE_YET
+
+    def render_POST(self, request: Request) -> bytes:
+        assert request.content is not None
+        return request.content.read().upper()
+
+
+class Pull:
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._left = 100
+        request.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        self._left -= 1
+        self._request.write(b"x" * 10)
+        if not self._left:
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def stopProducing(self) -> None:
+        seen.append("stopped")
+
+
+class Push:
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.calls: list[str] = []
+        request.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        self.calls.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.calls.append("resume")
+
+    def stopProducing(self) -> None:
+        self.calls.append("stop")
