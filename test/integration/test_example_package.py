@@ -1,17 +1,10 @@
 """The example of a third party's package: installed into a fresh environment next to Balance, tested there, and driven
 through a real twistd.
-
-Balance and the package are built and installed as anybody would install them. What they need from PyPI is taken from the
-environment that runs the tests (one line in a .pth file): so this takes seconds, and no network.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,56 +12,15 @@ from typing import Any
 import pytest
 
 from test.integration import harness
+from test.integration.environment import RUN_TWISTD, Environment
 from test.integration.harness import ROOT, ScriptedBackend, answering, backends, balance, read_head, simple
 
 EXAMPLE = ROOT / "examples" / "acme_balance"
-_TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
-
-
-class Environment:
-    """A virtual environment with Balance and the package."""
-
-    def __init__(self, folder: Path) -> None:
-        self.python = folder / "bin" / "python"
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-        site = Path(self.run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-        (site / "needed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        self.bin = folder / "bin"
-
-    def install(self, *sources: Path) -> None:
-        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install"]
-        options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, *options, *map(str, sources)], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def run(self, *arguments: str, status: int = 0) -> str:
-        """Run its Python, somewhere where nothing can be imported by accident."""
-        done = subprocess.run(
-            [str(self.python), "-P", *arguments], capture_output=True, text=True, timeout=120, cwd=self.python.parent
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    folder = tmp_path_factory.mktemp("acme")
-    made = Environment(folder / "venv")
-    source = folder / "balance"  # a copy: building leaves things behind
-    source.mkdir()
-    for name in ("balance", "twisted"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "dropin.cache"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    example = folder / "acme_balance"
-    shutil.copytree(EXAMPLE, example, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build"))
-    made.install(source, example)
-    return made
 
 
 @pytest.fixture
 def twistd(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "TWISTD", [str(environment.python), "-P", "-c", _TWISTD])
+    monkeypatch.setattr(harness, "TWISTD", [str(environment.python), "-P", "-c", RUN_TWISTD])
 
 
 def test_its_own_tests(environment: Environment, tmp_path: Path) -> None:
@@ -189,7 +141,7 @@ def test_a_broken_plugin_stops_the_start(twistd: None, environment: Environment,
         "backends: [{name: a, address: '127.0.0.1:1'}]\n"
         "http:\n  filters:\n    - use: acme-token\n      options: {url: 'ftp://x'}\n    - acme_balance.auth:RequireTocken\n"
     )
-    told = environment.run("-c", _TWISTD, "-n", "--pidfile=", "balance", "--config", str(config), status=1)
+    told = environment.run("-c", RUN_TWISTD, "-n", "--pidfile=", "balance", "--config", str(config), status=1)
     assert f"{config}:5:22: http.filters[0].options.url: found 'ftp://x'" in told
     assert f"{config}:6:7: http.filters[1].use: filter 'acme_balance.auth:RequireTocken'" in told
     assert "did you mean 'RequireToken'?" in told
