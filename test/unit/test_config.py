@@ -298,7 +298,7 @@ security: {rate_limit: {enabled: true}}
         )
         keys = (
             "mode, listen, backends, load_balancer, http, routes, timeouts, limits, retries, health_check, "
-            "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics"
+            "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics, watchdog"
         )
         health = (
             "enable_passive_checks, consecutive_failures, error_rate_threshold, passive_check_window, ejection_time, "
