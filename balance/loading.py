@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -251,9 +252,10 @@ def _plainly(error: Invalid) -> str:
     return " ".join(str(error).replace("balance.loading.", "").split()).rstrip(".")
 
 
+#: An interface for each phase. (A copy of its method: an interface makes what it is given its own.)
 _PHASES: Mapping[str, Any] = {
     name: InterfaceClass(
-        "IFilterPhases", (Interface,), {name: interfaces.IFilterPhases[name]}, "", "balance.interfaces"
+        "IFilterPhases", (Interface,), {name: copy(interfaces.IFilterPhases[name])}, "", "balance.interfaces"
     )
     for name in PHASES
 }
