@@ -68,7 +68,8 @@ def check_protocols(document: Document, data: dict[str, Any], path: Path) -> Ite
     """Whether what a backend speaks goes with TLS or without."""
     http = data.get("http")
     routes = http.get("routes") if isinstance(http, dict) else None
-    by_route = any(isinstance(route, dict) and route.get("tls") for route in (routes or ()))
+    known = routes if isinstance(routes, list) else []
+    by_route = any(isinstance(route, dict) and route.get("tls") for route in known)
     backends = data.get("backends")
     for index, backend in enumerate(backends if isinstance(backends, list) else []):
         if not isinstance(backend, dict):
