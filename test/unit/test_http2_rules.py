@@ -417,6 +417,7 @@ class Openings(SessionCase):
         block = self.headers(1, frames.POST)
         self.assertEqual(len(self.shape(PREFACE, frames.settings(), block, *[frames.data(1, bytes(16_000))] * 3)), 5)
         self.receive(frames.settings_ack())
+        self.assertEqual(self.shape(frames.data(1, ended=True)), [("DataReceived", 1, b"", True)])
         self.packer.encoder.header_table_size = 0
         self.assertEqual(self.shape(self.headers(3, frames.POST), frames.data(3, bytes(1000)))[1][0], "DataReceived")
         self.written()

@@ -149,23 +149,28 @@ class Receiver(Sender):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame of a wrong length")
 
     @staticmethod
-    def _check_padding(flags: int, frame: bytes, fixed: int) -> None:
-        """`h2` counts the priority into the room for padding, and does not look at frames that it does not get."""
-        room = len(frame) - 9 - fixed - (1 if flags & PADDED else 0)
+    def _padding(flags: int, frame: bytes, fixed: int) -> int:
+        """Bytes of padding (sections 6.1 and 6.2). `h2` does not look at frames that it does not get, and takes HEADERS
+        that are full of padding for too full.
+        """
+        room = len(frame) - 9 - fixed
         if room < 0:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame too short for its padding or priority")
-        if flags & PADDED and frame[9] > room:
+        padding = frame[9] if flags & PADDED else 0
+        if padding > room:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "more padding than there is room")
+        return padding
 
     # --- heads ------------------------------------------------------------------------------------------------
 
     def _on_headers(self, stream_id: int, flags: int, frame: bytes) -> None:
-        """Section 6.2."""
-        self._check_padding(flags, frame, 5 if flags & PRIORITISED else 0)
+        """Section 6.2. Neither priority, which is deprecated (section 5.3.2), nor padding is handed on."""
+        fixed = (1 if flags & PADDED else 0) + (5 if flags & PRIORITISED else 0)
+        block = frame[9 + fixed : len(frame) - self._padding(flags, frame, fixed)]
         if not flags & END_HEADERS:
             self._block = stream_id
             self._block_count = 0
-        self._feed_block(frame)
+        self._feed_block(_HEAD.pack(len(block) << 8 | HEADERS, flags & (END_STREAM | END_HEADERS), stream_id) + block)
 
     def _on_continuation(self, flags: int, frame: bytes) -> None:
         """Section 6.10."""
@@ -210,7 +215,7 @@ class Receiver(Sender):
 
     def _on_data(self, stream_id: int, flags: int, frame: bytes) -> None:
         """Section 6.1."""
-        self._check_padding(flags, frame, 0)
+        self._padding(flags, frame, 1 if flags & PADDED else 0)
         size = len(frame) - 9
         stream = self._streams.get(stream_id)
         reason = "" if stream is None else self._data_fault(stream, size)
@@ -222,21 +227,24 @@ class Receiver(Sender):
             else:
                 self._fault(stream, _DATA_FAULTS[reason], reason)
             return
-        event = self._connection.receive_data(frame)[0]
-        assert isinstance(event, H2Data)
+        data = b""
+        if size:  # nothing is no matter of windows, which may be negative (section 6.9.2); to `h2` it is
+            event = self._connection.receive_data(frame)[0]
+            assert isinstance(event, H2Data)
+            data = event.data
         self._give_back(size)
         ended = bool(flags & END_STREAM)
-        if not event.data and not ended:
+        if not data and not ended:
             self._defences.control()
-        self._body(stream, event.data, size, ended)
+        self._body(stream, data, size, ended)
 
     def _data_fault(self, stream: Stream, size: int) -> str:
         if stream.remote_ended:  # section 5.1
             return "DATA after END_STREAM"
-        if size > self._connection.inbound_room(stream.id):  # section 6.9.1
-            return "more DATA than the stream's window"
         if not self._answers(stream):
             return "DATA before the response's head"
+        if size and size > self._connection.inbound_room(stream.id):  # section 6.9.1
+            return "more DATA than the stream's window"
         return ""
 
     def _answers(self, stream: Stream) -> bool:
@@ -258,7 +266,7 @@ class Receiver(Sender):
             else:
                 self.acknowledge(stream.id, size)  # padding alone
         if ended:
-            self._remote_end(stream, tell=False)
+            self._remote_end(stream, tell=not size)
 
     def _give_back(self, size: int) -> None:
         """To the connection, on receipt: each stream has its own bound, and one that nobody reads stalls no other."""

@@ -33,14 +33,14 @@ class ServerSession(Receiver):
     def respond(self, stream_id: int, head: ResponseHead, ended: bool) -> None:
         """See `Session.respond`."""
         stream = self._streams.get(stream_id)
-        if stream is not None and not stream.answered:
+        if stream is not None and not stream.answered and not stream.ending:
             stream.answered = True
             self._put_head(stream, response_fields(head), ended)
 
     def inform(self, stream_id: int, head: ResponseHead) -> None:
         """See `Session.inform`."""
         stream = self._streams.get(stream_id)
-        if stream is not None and not stream.answered:
+        if stream is not None and not stream.answered and not stream.ending:
             self._put_head(stream, response_fields(head), False)
 
     def _head(self, block: HeaderBlock) -> None:

@@ -103,13 +103,13 @@ class ServerSession(LeanSession):
     def inform(self, stream_id: int, head: ResponseHead) -> None:
         """See `Session.inform`."""
         stream = self._streams.get(stream_id)
-        if stream is not None and not stream.answered:
+        if stream is not None and not stream.answered and not stream.ending:
             self._put_head(stream, self._encoder.encode(response_fields(head)), False)
 
     def respond(self, stream_id: int, head: ResponseHead, ended: bool) -> None:
         """See `Session.respond`."""
         stream = self._streams.get(stream_id)
-        if stream is None or stream.answered:
+        if stream is None or stream.answered or stream.ending:
             return
         stream.answered = True
         lines = head.headers.lines

@@ -163,6 +163,8 @@ class LeanSession(LeanWire):
 
     def _on_headers(self, stream_id: int, flags: int, body: bytes) -> None:
         """Section 6.2, with what is unusual: padding, priority, more to follow."""
+        if not stream_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "HEADERS of stream 0")
         start = 1 if flags & PADDED else 0
         if flags & PRIORITY_FLAG:
             start += 5  # deprecated (section 5.3.2), and ignored
@@ -171,8 +173,6 @@ class LeanSession(LeanWire):
         if flags & END_HEADERS:
             self._on_block(stream_id, flags, body)
             return
-        if not stream_id:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "HEADERS of stream 0")
         self._block_stream = stream_id
         self._block_flags = flags
         self._block_count = 0
@@ -263,7 +263,7 @@ class LeanSession(LeanWire):
         if self.is_client and not stream.answered:
             self._fault(stream, Code.PROTOCOL_ERROR, "DATA before the response's head")
             return None
-        if size > stream.receive_window:
+        if size and size > stream.receive_window:  # nothing is no matter of windows, which may be negative (6.9.2)
             self._fault(stream, Code.FLOW_CONTROL_ERROR, "more DATA than the stream's window")
             return None
         stream.receive_window -= size
@@ -356,9 +356,11 @@ class LeanSession(LeanWire):
 
     def _on_rst_stream(self, stream_id: int, body: bytes) -> None:
         """Section 6.4."""
+        if not stream_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM of stream 0")
         if len(body) != 4:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "RST_STREAM has four bytes")
-        if not stream_id or self._idle(stream_id):
+        if self._idle(stream_id):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM of a stream that was never opened")
         stream = self._streams.get(stream_id)
         if stream is None:

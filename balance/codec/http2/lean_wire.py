@@ -310,13 +310,11 @@ class LeanWire:
         """See `Session.go_away`."""
         if self._ended:
             return
-        said = self._goaway_said
-        if not said and code == Code.NO_ERROR and self._says_twice():
+        if not self._goaway_said and code == Code.NO_ERROR and self._says_twice():
             self._goaway_said = 1
-            self._out.append(frames.goaway(frames.MAX_STREAM_ID, code))
-            return
-        self._goaway_said = 2
-        self._last_taken = min(self._last_taken, self._last_peer_id())
+        else:
+            self._goaway_said = 2
+            self._last_taken = min(self._last_taken, self._last_peer_id())
         self._out.append(frames.goaway(self._last_taken, code))
         if self._goaway_heard and not self._streams:
             self.closed = True
