@@ -32,6 +32,7 @@ from balance.net.deadlines import Deadlines
 from balance.net.descriptors import use_all_descriptors
 from balance.net.dial import Dialer
 from balance.net.listen import ListenError, listen
+from balance.net.memory import keep_freed_memory
 from balance.observe.access_log import AccessLog
 from balance.observe.prometheus import exposition
 from balance.observe.site import metrics_site
@@ -219,6 +220,7 @@ class BalanceService(MultiService):
 
     def startService(self) -> None:
         use_all_descriptors()
+        keep_freed_memory()
         super().startService()
         for notice in self._config.notices:
             self.log.info("{notice}", notice=notice)

@@ -64,8 +64,12 @@ def balance(setting: Setting) -> list[str]:
     lines += [f'  - {{name: b{port}, address: "127.0.0.1:{port}"{more}}}' for port in setting.backends]
     if setting.tls:
         lines.append(f'tls: {{enabled: true, cert_file: {setting.folder}/tls.pem, min_version: "1.3"}}')
+    if setting.routes or setting.http2:
+        lines.append("http:")
+    if setting.http2:
+        lines.append("  max_idle_conns_per_host: 256")  # as many as there are streams: HAProxy keeps all by default
     if setting.routes:
-        lines += ["http:", "  routes:"]
+        lines.append("  routes:")
         for n in range(setting.routes):
             lines.append(f"    - {{name: r{n}, headers: {{{ROUTE_HEADER}: t{n}}}, backends: [{', '.join(names)}]}}")
     path = _write(setting, "balance.yaml", "\n".join(lines) + "\n")

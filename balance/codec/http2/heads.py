@@ -290,19 +290,25 @@ _TRAILERS_SIZE: Final = 16 * 1024
 
 def request_fields(head: RequestHead, scheme: bytes, authority: bytes) -> list[Field]:
     """The field list of a request. ``upgrade`` becomes extended CONNECT (RFC 8441, section 4)."""
+    before, after = around_request(head, scheme, authority)
+    return before + _pairs(head.headers) + after
+
+
+def around_request(head: RequestHead, scheme: bytes, authority: bytes) -> tuple[list[Field], list[Field]]:
+    """What comes before and after the ``headers`` of a request in its field list."""
     if head.upgrade:
-        fields = [(b":method", b"CONNECT"), (b":protocol", head.upgrade)]
+        before = [(b":method", b"CONNECT"), (b":protocol", head.upgrade)]
     else:
-        fields = [(b":method", head.method)]
-    fields += [(b":scheme", scheme), (b":path", head.target), (b":authority", authority)]
-    fields += _pairs(head.headers)
+        before = [(b":method", head.method)]
+    before += ((b":scheme", scheme), (b":path", head.target), (b":authority", authority))
+    after = []
     if head.length > 0 or (head.length == 0 and head.method in _BODY_EXPECTED):
-        fields.append((b"content-length", b"%d" % head.length))
+        after.append((b"content-length", b"%d" % head.length))
     if head.te_trailers:
-        fields.append((b"te", b"trailers"))
+        after.append((b"te", b"trailers"))
     if head.expect_continue:
-        fields.append((b"expect", b"100-continue"))
-    return fields
+        after.append((b"expect", b"100-continue"))
+    return before, after
 
 
 _BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))
@@ -310,19 +316,25 @@ _BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 
 def response_fields(head: ResponseHead) -> list[Field]:
     """The field list of a response."""
-    fields = [(b":status", b"%d" % head.status)]
-    fields += _pairs(head.headers)
+    before, after = around_response(head)
+    return before + _pairs(head.headers) + after
+
+
+def around_response(head: ResponseHead) -> tuple[list[Field], list[Field]]:
+    """What comes before and after the ``headers`` of a response in its field list."""
     length = head.declared if head.length == NO_BODY else head.length
-    if length is not None and length >= 0:
-        fields.append((b"content-length", b"%d" % length))
-    return fields
+    after = [] if length is None or length < 0 else [(b"content-length", b"%d" % length)]
+    return [(b":status", b"%d" % head.status)], after
 
 
 def _pairs(headers: Headers) -> list[Field]:
     """Names in lower case, and values without the blanks around them."""
-    return [
-        (name, line[len(name) + 1 :].strip(b" \t")) for name, line in zip(headers.names, headers.lines, strict=True)
-    ]
+    return [pair(name, line) for name, line in zip(headers.names, headers.lines, strict=True)]
+
+
+def pair(name: bytes, line: bytes) -> Field:
+    """A field out of a name in lower case and the line that it is in HTTP/1.1."""
+    return name, line[len(name) + 1 :].strip(b" \t")
 
 
 def trailer_list(trailers: Headers) -> Sequence[Field]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from balance.codec.http2 import lean_frames as frames
 from balance.codec.http2.defences import ConnectionFault
 from balance.codec.http2.events import InformationalReceived, RequestReceived, RequestRefused, ResponseReceived
-from balance.codec.http2.heads import request_fields, request_head, response_fields, response_head
-from balance.codec.http2.lean_hpack import Block
+from balance.codec.http2.heads import around_request, around_response, request_head, response_fields, response_head
+from balance.codec.http2.lean_decoder import Block
 from balance.codec.http2.lean_session import LeanSession
 from balance.codec.http2.lean_stream import Stream
 from balance.codec.http2.session import DEFAULT_OPTIONS, PREFACE, Code, SessionOptions
@@ -93,7 +93,7 @@ class ServerSession(LeanSession):
         head = request_head(block.fields, ended, self._options.head_limits)
         if head.upgrade and not self._options.connect:
             raise BadRequest("extended CONNECT was not offered")
-        if block.seen:
+        if block.kept:
             if ended:
                 block.ended_request = head.copy()
             else:
@@ -112,9 +112,11 @@ class ServerSession(LeanSession):
         if stream is None or stream.answered or stream.ending:
             return
         stream.answered = True
-        lines = head.headers.lines
-        key = (head.status, head.length, head.declared, *lines)
-        packed = self._encoder.recall(key) or self._pack(key, response_fields(head), lines)
+        key = (head.status, head.length, head.declared, *head.headers.lines)
+        packed = self._encoder.recall(key)
+        if packed is None:
+            before, after = around_response(head)
+            packed = self._encoder.encode_head(before, head.headers, after, key)
         self._put_head(stream, packed, ended)
 
 
@@ -154,7 +156,6 @@ class ClientSession(LeanSession):
         self._last_id = stream_id
         stream = Stream(stream_id, head.method, self._peer_window, self._stream_window)
         self._opened(stream)
-        lines = head.headers.lines
         key = (
             head.target,
             head.method,
@@ -164,9 +165,12 @@ class ClientSession(LeanSession):
             head.te_trailers,
             head.expect_continue,
             head.upgrade,
-            *lines,
+            *head.headers.lines,
         )
-        packed = self._encoder.recall(key) or self._pack(key, request_fields(head, scheme, authority), lines)
+        packed = self._encoder.recall(key)
+        if packed is None:
+            before, after = around_request(head, scheme, authority)
+            packed = self._encoder.encode_head(before, head.headers, after, key)
         self._put_head(stream, packed, ended)
         return stream_id
 
@@ -200,6 +204,6 @@ class ClientSession(LeanSession):
         if usual and block.response is not None:
             return block.response.copy()
         head = response_head(block.fields, method, ended, self._options.head_limits)
-        if usual and block.seen:
+        if usual and block.kept:
             block.response = head.copy()
         return head

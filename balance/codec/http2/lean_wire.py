@@ -5,14 +5,15 @@ Rule of this file: it only writes. What the peer may send, and what follows from
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from balance.codec.http2 import lean_frames as frames
 from balance.codec.http2.defences import EARNED, EARNED_SHIFT, Defences
 from balance.codec.http2.events import Event, StreamWritable
 from balance.codec.http2.heads import Field, trailer_list
-from balance.codec.http2.lean_hpack import BlockDecoder, BlockEncoder
+from balance.codec.http2.lean_decoder import BlockDecoder
+from balance.codec.http2.lean_encoder import BlockEncoder
 from balance.codec.http2.lean_stream import Stream
 from balance.codec.http2.outbox import Outbox
 from balance.codec.http2.session import DEFAULT_OPTIONS, Code, SessionOptions
@@ -90,9 +91,8 @@ class LeanWire:
         self._reset: dict[int, bool] = {}
         #: Highest stream id of whoever opens streams, and what GOAWAY says of it.
         self._last_id = 0
+        self._skipped = False  # the client left ids out
         self._last_taken = frames.MAX_STREAM_ID
-        #: The client left ids out.
-        self._skipped = False
         self._goaway_said = 0
         self._goaway_heard = False
         #: Nothing goes in or out any more.
@@ -160,9 +160,6 @@ class LeanWire:
         if ended:
             stream.ending = True
             self._local_end(stream)
-
-    def _pack(self, key: Hashable, fields: Iterable[Field], lines: list[bytes]) -> tuple[bytes, int]:
-        return self._encoder.encode(fields, key, sum(map(len, lines)))
 
     # --- bodies -----------------------------------------------------------------------------------------------
 
