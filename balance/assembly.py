@@ -267,8 +267,7 @@ def _assemble_http(build: _Build) -> Assembly:
         http2=server_sessions(config),
     )
     pools = tuple(rule.target.pool for rule in rules)
-    watched: list[TlsTermination | BackendTls] = [each.tls for each in kept if each.tls is not None]
-    watched += [tls] if tls is not None else []
+    watched: list[TlsTermination | BackendTls] = [*reach.tls, *([tls] if tls is not None else [])]
     return Assembly(config, proxy, tuple(backends.values()), tuple(kept), pools, tuple(watched))
 
 

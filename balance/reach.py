@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from balance.http.streams import Connections
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
+    from balance.net.tls_client import BackendTls
     from balance.pool.backend import Backend
 
 HTTP1 = "http/1.1"
@@ -33,6 +34,8 @@ class Reach:
         self._config = config
         self._deadlines = deadlines
         self._dialer = dialer
+        #: Everything that looks at its certificates from time to time.
+        self.tls: list[BackendTls] = []
         limits = config.limits
         self._limits = HeadLimits(limits.head_size, limits.header_fields, limits.uri_length)
 
@@ -41,7 +44,8 @@ class Reach:
 
         :param own: a route's TLS, in place of the backend's
         """
-        secure = backend_tls(item.name, item.address, item.tls if own is None else own) is not None
+        chosen = item.tls if own is None else own
+        secure = chosen is not None and chosen.enabled
         if item.protocol == HTTP1 or (item.protocol == "auto" and not secure):
             return self._http1(item, backend, own)
         http1 = self._http1(item, backend, own) if item.protocol == "auto" else None
@@ -53,7 +57,7 @@ class Reach:
             self._deadlines,
             self._config.timeouts,
             client_sessions(self._config, item),
-            tls=backend_tls(item.name, item.address, item.tls if own is None else own, protocols),
+            tls=self._secure(item, own, protocols),
             http1=http1,
             idle_timeout=http.idle_conn_timeout,
             ping_interval=http.http2.ping_interval,
@@ -70,5 +74,13 @@ class Reach:
             self._limits,
             max_idle=http.max_idle_conns_per_host,
             idle_timeout=http.idle_conn_timeout,
-            tls=backend_tls(item.name, item.address, item.tls if own is None else own, (HTTP1,)),
+            tls=self._secure(item, own, (HTTP1,)),
         )
+
+    def _secure(
+        self, item: BackendConfig, own: BackendTlsConfig | None, protocols: tuple[str, ...]
+    ) -> BackendTls | None:
+        made = backend_tls(item.name, item.address, item.tls if own is None else own, protocols)
+        if made is not None:
+            self.tls.append(made)
+        return made

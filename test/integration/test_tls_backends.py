@@ -68,7 +68,7 @@ def test_verified(authority: Authority) -> None:
     names: list[str | None] = []
 
     def prepare(context: ssl.SSLContext) -> None:
-        context.set_alpn_protocols(["h2", "http/1.1"])
+        context.set_alpn_protocols(["http/1.1"])
         context.sni_callback = lambda connection, name, context: names.append(name)
 
     pair = authority.issue("b.example", "127.0.0.1")
@@ -290,8 +290,9 @@ def test_nginx_behind(authority: Authority, tmp_path: Path) -> None:
         backend = {"name": "nginx", "address": f"127.0.0.1:{port}", "tls": tls}
         config = {"backends": [backend], "http": {"max_idle_conns_per_host": 0}}
         with balance(config) as running:
-            assert running.get().body == b"TLSv1.3 . b.example"
-            assert running.get().body == b"TLSv1.3 r b.example"
+            answers = [running.get().body for _ in range(4)]
+            assert answers[0] == b"TLSv1.3 . b.example"
+            assert answers[-1] == b"TLSv1.3 r b.example"
 
 
 @pytest.mark.skipif(not HAPROXY, reason="haproxy is not installed")

@@ -284,3 +284,16 @@ class Broken(Files):
     def test_a_certificate_without_names(self) -> None:
         pair = self_signed(self.folder, "plain.example")
         self.assertTrue(self.loads(self.on(pair)).tls.enabled)
+
+    def test_every_context_is_looked_at(self) -> None:
+        """Also the one for backends that turn out to speak HTTP/1.1."""
+        tls = {"ca_file": str(self.authority.file)}
+        config = self.loads(None, backends=[{"name": "a", "address": "h.example:1", "tls": tls}])
+        clock = Clock()
+        (built,) = assemble_all(config, deadlines=Deadlines(clock), dialer=MemoryDialer(), clock=clock.seconds)  # type: ignore[arg-type]
+        self.assertGreaterEqual(len(built.tls), 2 if config.http.enable_http2 else 1)
+        other = Authority(self.folder, "Another")
+        self.authority.file.write_bytes(other.file.read_bytes() + b"\n")
+        for each in built.tls:
+            each.refresh()
+            self.assertEqual(each._watched.reloads, 1)  # type: ignore[union-attr]
