@@ -8,17 +8,16 @@ So a header block leaves `h2` decoded, and comes back as a state transition once
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
-from h2.errors import ErrorCodes
 from h2.events import Event as H2Event
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamInputs
 from hpack import Decoder, Encoder, HeaderTuple, NeverIndexedHeaderTuple
 from hpack.exceptions import HPACKError, OversizedHeaderListError
-from hyperframe.frame import Frame, HeadersFrame, SettingsFrame
+from hyperframe.frame import Frame, SettingsFrame
 
 from balance.codec.http2.defences import ConnectionFault, oversized_head
 from balance.codec.http2.heads import Field
@@ -31,13 +30,12 @@ SENSITIVE = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"se
 DEFAULT_WINDOW = 65535
 
 
-class HeaderBlock(H2Event):
+class HeaderBlock(NamedTuple):
     """A header block that was decoded, of whatever kind."""
 
-    def __init__(self, stream_id: int, fields: Sequence[Field], ended: bool) -> None:
-        self.stream_id = stream_id
-        self.fields = fields
-        self.ended = ended
+    stream_id: int
+    fields: Sequence[Field]
+    ended: bool
 
 
 class _Packer(Encoder):
@@ -108,12 +106,24 @@ class Connection(H2Connection):
         frame.settings = {int(code): value for code, value in self._announced.items()}
         return frame.serialize()
 
+    def feed(self, raw: bytes) -> list[H2Event]:
+        """Read one whole frame other than those of heads. `receive_data` would do the same, and format each frame for a
+        log that nobody keeps.
+
+        :raises ProtocolError: of `h2`
+        """
+        view = memoryview(raw)
+        frame, _ = Frame.parse_frame_header(view[:9])
+        frame.parse_body(view[9:])
+        frames, events = self._frame_dispatch_table[frame.__class__](frame)
+        self._prepare_for_sending(frames)
+        return events
+
     # --- heads ------------------------------------------------------------------------------------------------
 
-    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[H2Event]]:
-        """Called by `h2` with a whole block. No state changes yet."""
-        fields = self.decoder.decode(frame.data, raw=True)
-        return [], [HeaderBlock(frame.stream_id, fields, "END_STREAM" in frame.flags)]
+    def unpack(self, stream_id: int, block: bytes, ended: bool) -> HeaderBlock:
+        """Decode a header block. No state changes yet, except of the table."""
+        return HeaderBlock(stream_id, self.decoder.decode(block, raw=True), ended)
 
     def accept_head(self, stream_id: int, *, final: bool) -> None:
         """A head or trailers were found good, as far as states go."""
@@ -137,11 +147,6 @@ class Connection(H2Connection):
 
     def inbound_room(self, stream_id: int) -> int:
         return self.streams[stream_id].inbound_flow_control_window
-
-    # --- errors -----------------------------------------------------------------------------------------------
-
-    def _terminate_connection(self, error_code: ErrorCodes) -> None:
-        """`h2` would write GOAWAY; the session does, as it knows how many streams were taken."""
 
     def forget(self, stream_id: int) -> None:
         """The stream is over. `h2` would find out when it next counts its streams."""

@@ -30,7 +30,7 @@ from balance.codec.http2.events import (
 from balance.codec.http2.h2_connection import HeaderBlock
 from balance.codec.http2.h2_send import HIGHEST_STREAM, PING_DATA, Sender, Stream
 from balance.codec.http2.heads import trailer_fields
-from balance.codec.http2.session import PREFACE, Code
+from balance.codec.http2.session import Code
 from balance.errors import ExchangeError
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -108,8 +108,6 @@ class Receiver(Sender):
         if data[:size] != wanted[:size]:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "this is not the preface of HTTP/2")
         self._preface = wanted[size:]
-        if not self._preface:
-            self._connection.receive_data(PREFACE)
         return data[size:]
 
     # --- frames -----------------------------------------------------------------------------------------------
@@ -167,25 +165,24 @@ class Receiver(Sender):
         """Section 6.2. Neither priority, which is deprecated (section 5.3.2), nor padding is handed on."""
         fixed = (1 if flags & PADDED else 0) + (5 if flags & PRIORITISED else 0)
         block = frame[9 + fixed : len(frame) - self._padding(flags, frame, fixed)]
-        if not flags & END_HEADERS:
-            self._block = stream_id
-            self._block_count = 0
-        self._feed_block(_HEAD.pack(len(block) << 8 | HEADERS, flags & (END_STREAM | END_HEADERS), stream_id) + block)
+        if flags & END_HEADERS:
+            self._head(self._connection.unpack(stream_id, block, bool(flags & END_STREAM)))
+            return
+        self._block = stream_id
+        self._block_ended = bool(flags & END_STREAM)
+        self._block_parts = [block]
 
     def _on_continuation(self, flags: int, frame: bytes) -> None:
         """Section 6.10."""
-        if not self._block:
+        stream_id, parts = self._block, self._block_parts
+        if not stream_id:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "CONTINUATION without HEADERS before it")
-        self._block_count += 1
-        self._defences.continuation(self._block_count)
+        self._defences.continuation(len(parts))
+        parts.append(frame[9:])
         if flags & END_HEADERS:
             self._block = 0
-        self._feed_block(frame)
-
-    def _feed_block(self, frame: bytes) -> None:
-        for block in self._connection.receive_data(frame):
-            if isinstance(block, HeaderBlock):
-                self._head(block)
+            self._block_parts = []
+            self._head(self._connection.unpack(stream_id, b"".join(parts), self._block_ended))
 
     def _head(self, block: HeaderBlock) -> None:
         """A request, a response, trailers."""
@@ -229,7 +226,7 @@ class Receiver(Sender):
             return
         data = b""
         if size:  # nothing is no matter of windows, which may be negative (section 6.9.2); to `h2` it is
-            event = self._connection.receive_data(frame)[0]
+            event = self._connection.feed(frame)[0]
             assert isinstance(event, H2Data)
             data = event.data
         self._give_back(size)
@@ -319,7 +316,7 @@ class Receiver(Sender):
         if stream_id not in self._streams:
             self._defences.control()
             return
-        self._connection.receive_data(frame)
+        self._connection.feed(frame)
         self._drop(stream_id, False)
         self._events.append(StreamReset(stream_id, _WORD.unpack_from(frame, 9)[0], True))
         self._heard_reset()
@@ -346,7 +343,7 @@ class Receiver(Sender):
         elif self.stream_room(stream_id) + increment > HIGHEST_STREAM:  # 2**31 - 1 is the limit of both
             self._fault(stream, Code.FLOW_CONTROL_ERROR, "the stream's window is too large")
             return
-        self._connection.receive_data(frame[:9] + _WORD.pack(increment))  # `h2` keeps the reserved bit
+        self._connection.feed(frame[:9] + _WORD.pack(increment))  # `h2` keeps the reserved bit
         self._flush(stream_id)
 
     # --- the connection ---------------------------------------------------------------------------------------
@@ -357,7 +354,7 @@ class Receiver(Sender):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
         self._defences.settings((len(frame) - 9) // 6)
         if flags & ACK:
-            self._connection.receive_data(frame)
+            self._connection.feed(frame)
             return
         remote = self._connection.remote_settings
         wanted: dict[int, int] = {}
@@ -372,7 +369,7 @@ class Receiver(Sender):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back")
         rewritten = SettingsFrame(0)
         rewritten.settings = wanted
-        self._connection.receive_data(rewritten.serialize())
+        self._connection.feed(rewritten.serialize())
         self._settings_heard = True
         self.peer_max_streams = remote.get(SettingCodes.MAX_CONCURRENT_STREAMS, HIGHEST_STREAM)
         self.peer_connect = bool(remote.enable_connect_protocol)
@@ -386,7 +383,7 @@ class Receiver(Sender):
             self._events.append(PingAcknowledged())
             return
         self._defences.control()
-        self._connection.receive_data(frame)
+        self._connection.feed(frame)
 
     def _on_goaway(self, frame: bytes) -> None:
         """Section 6.8. `h2` takes it for the end of the connection; streams go on to theirs."""

@@ -60,7 +60,8 @@ class Sender:
 
     __slots__ = (
         "_block",
-        "_block_count",
+        "_block_ended",
+        "_block_parts",
         "_buffer",
         "_connection",
         "_connection_due",
@@ -100,7 +101,8 @@ class Sender:
         self._preface = b""
         self._settings_heard = False
         self._block = 0  # the stream whose header block is not complete
-        self._block_count = 0
+        self._block_ended = False
+        self._block_parts: list[bytes] = []
         self._last_id = 0  # of the client's streams, whichever side we are
         self._skipped = False  # the client left ids out
         self._last_taken = HIGHEST_STREAM
