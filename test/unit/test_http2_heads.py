@@ -254,6 +254,16 @@ class Requests(SessionCase):
         assert isinstance(event, RequestRefused)
         self.assertEqual(event.error.status, 400)
 
+    def test_no_head_in_a_tunnel(self) -> None:
+        """RFC 9113, section 8.5."""
+        self.receive(self.headers(1, CONNECT), self.headers(3, CONNECT))
+        self.session.respond(1, response(), False)
+        self.session.respond(3, response(404), False)
+        self.written()
+        self.assertEqual(self.shape(frames.data(1, b"x")), [("DataReceived", 1, b"x", False)])
+        self.check_reset(self.receive(self.headers(1, [(b"a", b"b")], ended=True)), 1, Code.PROTOCOL_ERROR)
+        self.assertEqual(self.shape(self.headers(3, [(b"a", b"b")], ended=True)), [("TrailersReceived", 3)])
+
     def test_lengths(self) -> None:
         """RFC 9113, section 8.1.1: a body is as long as it was said to be."""
         fields = [*POST, (b"content-length", b"5")]
@@ -406,6 +416,15 @@ class Writing(SessionCase):
             self.shape(self.headers(1, OK), frames.data(1, b"frame")),
             [("ResponseReceived", 1), ("DataReceived", 1, b"frame", False)],
         )
+
+    def test_a_tunnel_has_no_length_and_no_trailers(self) -> None:
+        """RFC 9113, section 8.5; RFC 9110, section 9.3.6."""
+        self.receive(frames.settings((frames.ENABLE_CONNECT_PROTOCOL, 1)))
+        self.session.request(request(upgrade=b"websocket", length=CHUNKED), b"https", b"b.example", False)
+        self.written()
+        self.receive(self.headers(1, [*OK, (b"content-length", b"1")]))
+        self.assertEqual(self.shape(frames.data(1, b"more")), [("DataReceived", 1, b"more", False)])
+        self.check_reset(self.receive(self.headers(1, [(b"a", b"b")], ended=True)), 1, Code.PROTOCOL_ERROR)
 
     def test_repeated_heads_shrink(self) -> None:
         """The seed of HPACK's use: about 70 % saved."""

@@ -115,6 +115,7 @@ class Connection(H2Connection):
         view = memoryview(raw)
         frame, _ = Frame.parse_frame_header(view[:9])
         frame.parse_body(view[9:])
+        events: list[H2Event]
         frames, events = self._frame_dispatch_table[frame.__class__](frame)
         self._prepare_for_sending(frames)
         return events

@@ -195,6 +195,8 @@ class Receiver(Sender):
         elif stream.refused:
             if block.ended:
                 self._remote_end(stream, tell=True)
+        elif stream.tunnel:
+            self._fault(stream, Code.PROTOCOL_ERROR, "HEADERS in a tunnel")
         elif not block.ended:
             self._fault(stream, Code.PROTOCOL_ERROR, "trailers without END_STREAM")
         elif stream.expected > 0:
@@ -215,14 +217,14 @@ class Receiver(Sender):
         self._padding(flags, frame, 1 if flags & PADDED else 0)
         size = len(frame) - 9
         stream = self._streams.get(stream_id)
-        reason = "" if stream is None else self._data_fault(stream, size)
-        if stream is None or reason:
+        fault = None if stream is None else self._data_fault(stream, size)
+        if stream is None or fault is not None:
             self._connection.consume(size)
             self._give_back(size)
-            if stream is None:
+            if stream is None or fault is None:
                 self._absent(stream_id)
             else:
-                self._fault(stream, _DATA_FAULTS[reason], reason)
+                self._fault(stream, *fault)
             return
         data = b""
         if size:  # nothing is no matter of windows, which may be negative (section 6.9.2); to `h2` it is
@@ -235,18 +237,14 @@ class Receiver(Sender):
             self._defences.control()
         self._body(stream, data, size, ended)
 
-    def _data_fault(self, stream: Stream, size: int) -> str:
+    def _data_fault(self, stream: Stream, size: int) -> tuple[Code, str] | None:
         if stream.remote_ended:  # section 5.1
-            return "DATA after END_STREAM"
-        if not self._answers(stream):
-            return "DATA before the response's head"
+            return Code.STREAM_CLOSED, "DATA after END_STREAM"
+        if not stream.answered and self._connection.config.client_side:
+            return Code.PROTOCOL_ERROR, "DATA before the response's head"
         if size and size > self._connection.inbound_room(stream.id):  # section 6.9.1
-            return "more DATA than the stream's window"
-        return ""
-
-    def _answers(self, stream: Stream) -> bool:
-        """A head came before the body."""
-        return stream.answered or not self._connection.config.client_side
+            return Code.FLOW_CONTROL_ERROR, "more DATA than the stream's window"
+        return None
 
     def _body(self, stream: Stream, data: bytes, size: int, ended: bool) -> None:
         if stream.refused:
@@ -396,10 +394,3 @@ class Receiver(Sender):
         self._events.append(GoAwayReceived(last, _WORD.unpack_from(frame, 13)[0]))
         if self._goaway_said and not self._streams:
             self.closed = True
-
-
-_DATA_FAULTS: Final = {
-    "DATA after END_STREAM": Code.STREAM_CLOSED,
-    "more DATA than the stream's window": Code.FLOW_CONTROL_ERROR,
-    "DATA before the response's head": Code.PROTOCOL_ERROR,
-}

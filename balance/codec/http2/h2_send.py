@@ -36,13 +36,26 @@ _GOAWAY: Final = Struct(">IBIII")
 class Stream:
     """What the session knows of a stream beside its state in `h2`."""
 
-    __slots__ = ("answered", "due", "ending", "expected", "id", "local_ended", "method", "refused", "remote_ended")
+    __slots__ = (
+        "answered",
+        "due",
+        "ending",
+        "expected",
+        "id",
+        "local_ended",
+        "method",
+        "refused",
+        "remote_ended",
+        "tunnel",
+    )
 
     def __init__(self, stream_id: int, method: bytes = b"") -> None:
         self.id = stream_id
         self.method = method
         #: The head of the final response has passed.
         self.answered = False
+        #: Extended CONNECT was accepted: no head follows (section 8.5).
+        self.tunnel = False
         #: The request was refused: what comes of its body is thrown away.
         self.refused = False
         #: END_STREAM was asked for, and may be waiting in the outbox.

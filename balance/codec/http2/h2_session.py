@@ -35,6 +35,7 @@ class ServerSession(Receiver):
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.answered and not stream.ending:
             stream.answered = True
+            stream.tunnel = stream.method == b"CONNECT" and 200 <= head.status < 300
             self._put_head(stream, response_fields(head), ended)
 
     def inform(self, stream_id: int, head: ResponseHead) -> None:
@@ -84,6 +85,8 @@ class ServerSession(Receiver):
             return
         if not block.ended:
             stream.expected = head.length
+        if head.upgrade:
+            stream.method = b"CONNECT"
         self._events.append(RequestReceived(stream_id, head, block.ended))
 
     def _heard_reset(self) -> None:
@@ -109,7 +112,7 @@ class ClientSession(Receiver):
         if full or self._ended or self._goaway_said or self._goaway_heard:
             return 0
         self._last_id = stream_id
-        stream = Stream(stream_id, head.method)
+        stream = Stream(stream_id, b"CONNECT" if head.upgrade else head.method)
         self._streams[stream_id] = stream
         self.open_streams += 1
         self._put_head(stream, request_fields(head, scheme, authority), ended)
@@ -137,7 +140,9 @@ class ClientSession(Receiver):
             self._defences.control()
             return
         stream.answered = True
-        stream.expected = 0 if head.length == NO_BODY else head.length
+        stream.tunnel = stream.method == b"CONNECT" and head.status < 300
+        if not stream.tunnel:  # whose length, if it has one, means nothing (RFC 9110, section 9.3.6)
+            stream.expected = 0 if head.length == NO_BODY else head.length
         self._events.append(ResponseReceived(stream.id, head, block.ended))
         if block.ended:
             self._remote_end(stream, tell=True)

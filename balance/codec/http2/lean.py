@@ -84,6 +84,8 @@ class ServerSession(LeanSession):
             return
         if not ended:
             stream.expected = head.length
+        if head.upgrade:
+            stream.method = b"CONNECT"
         self._events.append(RequestReceived(stream_id, head, ended))
 
     def _request(self, block: Block, ended: bool) -> RequestHead:
@@ -112,6 +114,7 @@ class ServerSession(LeanSession):
         if stream is None or stream.answered or stream.ending:
             return
         stream.answered = True
+        stream.tunnel = stream.method == b"CONNECT" and 200 <= head.status < 300
         key = (head.status, head.length, head.declared, *head.headers.lines)
         packed = self._encoder.recall(key)
         if packed is None:
@@ -154,7 +157,7 @@ class ClientSession(LeanSession):
         ):
             return 0
         self._last_id = stream_id
-        stream = Stream(stream_id, head.method, self._peer_window, self._stream_window)
+        stream = Stream(stream_id, b"CONNECT" if head.upgrade else head.method, self._peer_window, self._stream_window)
         self._opened(stream)
         key = (
             head.target,
@@ -193,10 +196,11 @@ class ClientSession(LeanSession):
             self._defences.control()
             return
         stream.answered = True
+        stream.tunnel = stream.method == b"CONNECT" and head.status < 300
         self._events.append(ResponseReceived(stream_id, head, ended))
         if ended:
             self._remote_end(stream)
-        else:
+        elif not stream.tunnel:  # whose length, if it has one, means nothing (RFC 9110, section 9.3.6)
             stream.expected = 0 if head.length == NO_BODY else head.length
 
     def _response(self, block: Block, method: bytes, ended: bool) -> ResponseHead:

@@ -215,6 +215,9 @@ class LeanSession(LeanControl):
             if ended:
                 self._remote_end(stream)
             return
+        if stream.tunnel:
+            self._fault(stream, Code.PROTOCOL_ERROR, "HEADERS in a tunnel")
+            return
         if not ended:
             self._fault(stream, Code.PROTOCOL_ERROR, "trailers without END_STREAM")
             return
@@ -290,6 +293,8 @@ class LeanSession(LeanControl):
             self._remote_end(stream)
 
     def _on_padded_data(self, stream_id: int, flags: int, body: bytes) -> None:
+        if not stream_id:
+            raise ConnectionFault(Code.PROTOCOL_ERROR, "DATA of stream 0")
         data = _inner(body, 1, flags) if flags & PADDED else body
         stream = self._data_head(stream_id, flags, len(body), len(data))
         if stream is not None:

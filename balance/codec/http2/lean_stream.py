@@ -26,6 +26,7 @@ class Stream:
         "refused",
         "remote_open",
         "send_window",
+        "tunnel",
     )
 
     def __init__(self, stream_id: int, method: bytes, send_window: int, receive_window: int) -> None:
@@ -39,6 +40,8 @@ class Stream:
         self.ending = False
         #: The head of the final response has passed.
         self.answered = False
+        #: Extended CONNECT was accepted: no head follows (RFC 9113, section 8.5).
+        self.tunnel = False
         #: The request was refused: its body is thrown away.
         self.refused = False
         #: What the peer lets us send. It may be negative (RFC 9113, section 6.9.2).
