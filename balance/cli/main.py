@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _check(commands)
     _run(commands)
     _explain(commands)
+    _simulate(commands)
     _plugins(commands)
     return parser
 
@@ -118,6 +119,30 @@ and their state, who is chosen, what is sent there, and what follows a failure. 
     parser.add_argument("--alpn", metavar="PROTOCOL", action="append", default=[], help="mode tcp: what TLS offers")
     parser.add_argument("--down", metavar="BACKEND", action="append", default=[], help="as if that one were down")
     parser.add_argument("--ask", metavar="URL", default="", help="ask the Balance whose metrics listen there")
+    _json(parser)
+
+
+def _simulate(commands: Any) -> None:
+    def run(options: Any) -> int:
+        from balance.cli.simulate import run
+
+        return run(options)
+
+    about = """Let requests come, backends be slow and fail, in simulated time, and see what the configuration makes of
+it: which route and backend requests get, how they are spread, who is taken out and when, how much is tried again,
+who waits, and how long answers take. With --against: what another configuration would change.
+
+  balance simulate -c shop.yaml --requests friday.yaml
+  balance simulate -c shop.yaml --against new.yaml --requests access.log --plot change.svg
+
+The requests are an access log (combined or json), or a scenario (.yaml): see doc/simulate.md."""
+    parser = _command(commands, "simulate", "requests and failures in simulated time", about, run)
+    _config(parser)
+    parser.add_argument("--against", metavar="FILE", default="", help="another configuration to compare with")
+    parser.add_argument("--requests", metavar="FILE", required=True, help="an access log, or a scenario (.yaml)")
+    parser.add_argument("--listener", metavar="NAME", default="", help="listener they come to; else the first of http")
+    parser.add_argument("--seed", metavar="N", type=int, help="of all chance, in place of the scenario's")
+    parser.add_argument("--plot", metavar="FILE", default="", help="a picture too: FILE.png or FILE.svg")
     _json(parser)
 
 

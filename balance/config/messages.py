@@ -74,6 +74,8 @@ def _annotation_at(model: Any, location: tuple[str | int, ...]) -> Any:
             current = typing.get_args(current)[0]
         elif isinstance(current, type) and issubclass(current, BaseModel):
             current = current.model_fields[part].annotation
+        elif typing.get_origin(current) is dict:
+            current = typing.get_args(current)[1]
         else:
             return None
     return unwrapped(current)
