@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
-from balance.config.messages import message
+from balance.config.messages import message as told
 from balance.config.schema import Section
 from balance.config.values import Duration, found
 from balance.explain.question import BadQuestion, Question
@@ -174,7 +174,7 @@ def loads_scenario(text: str, source: str = "<text>") -> Scenario:
     except ValidationError as error:
         for each in error.errors():
             unknown = each["type"] == "extra_forbidden"
-            problems.append(document.problem(each["loc"], message(dict(each), Scenario), at_key=unknown))
+            problems.append(document.problem(each["loc"], told(dict(each), Scenario), at_key=unknown))
     else:
         problems += _check(document, scenario)
     if problems or scenario is None:
@@ -196,6 +196,9 @@ def _check(document: Document, scenario: Scenario) -> Iterator[Problem]:
     for index, failure in enumerate(scenario.failures):
         if failure.until <= failure.at:
             yield document.problem(("failures", index, "until"), "it is over before it begins")
+        if failure.share < 1 and failure.kind in ("refuse", "blackhole"):
+            message = f"a share has no meaning for {failure.kind}, which befalls the whole backend"
+            yield document.problem(("failures", index, "share"), message)
     times = [step.at for step in scenario.steps]
     if times != sorted(times):
         yield document.problem(("steps",), "the steps are not in the order of their times")

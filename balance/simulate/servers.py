@@ -10,7 +10,7 @@ from collections.abc import Callable
 from heapq import heapify, heapreplace
 from typing import TYPE_CHECKING, Any, Final
 
-from balance.errors import BackendReset, ConnectRefused, ConnectTimeout, ExchangeError, ResponseTimeout
+from balance.errors import BackendReset, ConnectRefused, ConnectTimeout, ExchangeError, ResponseTimeout, StaleConnection
 from balance.model import Headers, RequestHead, ResponseHead
 from balance.simulate.clock import SimulatedClock
 from balance.simulate.distributions import SIZE, Quantiles
@@ -93,13 +93,14 @@ class SimulatedBackend:
             self._idle.clear()  # the others have been idle for longer
             return None
         self.backend.connections_reused += 1
+        connection.reused = True
         return connection
 
     def dial(self, connected: Callable[[Any], None], failed: Callable[[ExchangeError], None]) -> SimulatedDial:
         dial = SimulatedDial(self, connected, failed)
         failure = self._failure
         clock = self._clock
-        if failure is not None and failure.kind == "refuse" and failure.share >= 1:
+        if failure is not None and failure.kind == "refuse":
             clock.at(clock.now + self._connect, SimulatedDial.refuse, dial)
         elif failure is not None and failure.kind == "blackhole":
             if self._timeouts.connect:
@@ -144,7 +145,7 @@ class SimulatedBackend:
             return SimulatedConnection.answer, service * failure.factor
         if kind == "error":
             return SimulatedConnection.answer_error, _ERROR_SECONDS
-        if kind == "silent":
+        if kind in ("silent", "blackhole"):
             return SimulatedConnection.answer, failure.until - self._clock.now + service
         return SimulatedConnection.reset, service / 2
 
@@ -162,11 +163,11 @@ class SimulatedBackend:
     def fail(self, failure: FailureConfig) -> None:
         """Something goes wrong from now on."""
         self._failure = failure
-        if failure.kind in ("refuse", "blackhole") and failure.share >= 1:
+        if failure.kind in ("refuse", "blackhole"):
             self.backend.connections_open -= len(self._idle)
             self._idle.clear()
             if failure.kind == "refuse":  # the process is gone, and what it worked on with it
-                for connection in list(self._active):
+                for connection in sorted(self._active, key=lambda connection: connection.number):
                     connection.reset()
 
     def recover(self, failure: FailureConfig) -> None:
@@ -211,11 +212,14 @@ class SimulatedConnection:
     and never that of another request.
     """
 
-    __slots__ = ("exchange", "server", "since")
+    __slots__ = ("exchange", "number", "reused", "server", "since")
 
     def __init__(self, server: SimulatedBackend) -> None:
         self.server = server
         self.exchange: Any = None
+        #: The older, the smaller.
+        self.number = server.backend.connections_opened
+        self.reused = False
         self.since = 0.0
 
     def start(self, exchange: Any, request: RequestHead, host: bytes, data: bytes, ended: bool) -> None:
@@ -235,7 +239,8 @@ class SimulatedConnection:
             exchange.response(ResponseHead(500, b"Internal Server Error", Headers()), b"", True)
 
     def reset(self) -> None:
-        self._fail(BackendReset())
+        # As `Http1Connection` tells them apart: not a byte of the answer has come.
+        self._fail(StaleConnection() if self.reused else BackendReset())
 
     def time_out(self) -> None:
         self._fail(ResponseTimeout())

@@ -121,11 +121,12 @@ class Application:
         client: str = "192.0.2.1",
         listener: str | None = None,
     ) -> Call:
-        """Send a request on a connection of its own, and do not wait; see `Client.start`.
+        """Send a request on a connection of its own, which is closed after it, and do not wait; see `Client.start`.
 
         :param client: IP address it comes from
         """
-        return self.client(client, listener=listener).start(method, url, headers=headers, body=body)
+        once = Client(self, client, listener, keep_cookies=False, once=True)
+        return once.start(method, url, headers=headers, body=body)
 
     def request(
         self,

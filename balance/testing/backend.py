@@ -16,6 +16,7 @@ from balance.testing.behaviour import (
     Answer,
     Behaviour,
     Blackhole,
+    Close,
     OnConnect,
     OnRequest,
     Refuse,
@@ -49,8 +50,8 @@ class FakeBackend:
         self._default: Behaviour = Reply(body=f"{name}\n")
         self._script: deque[Behaviour] = deque()
         self._connections: list[FakeConnection] = []
-        #: Those to be answered at once, and whether by a refusal.
-        self._dials: list[tuple[MemoryDial, bool]] = []
+        #: Those nobody has looked at yet.
+        self._dials: list[MemoryDial] = []
 
     # --- what the test says -----------------------------------------------------------------------------------
 
@@ -94,32 +95,35 @@ class FakeBackend:
     def dialled(self, dial: MemoryDial) -> None:
         """Balance wants a connection."""
         self.dials += 1
+        self._dials.append(dial)
+
+    def pump(self) -> bool:
+        """Answer dials, read what has arrived on all connections; whether there was anything."""
+        dials, self._dials = self._dials, []
+        for dial in dials:
+            self._answer(dial)
+        return bool(dials) or sum(connection.pump() for connection in self._connections.copy()) > 0
+
+    def _answer(self, dial: MemoryDial) -> None:
         behaviour = self._next()
         if isinstance(behaviour, OnConnect):
             self._take()
         if isinstance(behaviour, Blackhole):
             if dial.timeout:
                 self._clock.callLater(dial.timeout, self._refuse, dial, ConnectTimeout())
-        elif isinstance(behaviour, Refuse) and behaviour.after > 0:
+        elif not isinstance(behaviour, Refuse):
+            self._accept(dial)
+        elif behaviour.after > 0:
             self._clock.callLater(behaviour.after, self._refuse, dial, ConnectRefused())
         else:
-            self._dials.append((dial, isinstance(behaviour, Refuse)))
-
-    def pump(self) -> bool:
-        """Answer dials, read what has arrived on all connections; whether there was anything."""
-        dials, self._dials = self._dials, []
-        for dial, refused in dials:
-            if refused:
-                self._refuse(dial, ConnectRefused())
-            else:
-                self._accept(dial)
-        return bool(dials) or sum(connection.pump() for connection in self._connections.copy()) > 0
+            self._refuse(dial, ConnectRefused())
 
     def behaviour(self) -> OnRequest:
-        """What is to be done with a request whose head is here."""
-        behaviour = self._take()
+        """What is to be done with a request whose head is here. Who refuses connections closes this one."""
+        behaviour = self._next()
         if isinstance(behaviour, OnConnect):
-            raise AssertionError(f"{self.name}: {behaviour!r} is left for a request that is here already")
+            return Close(early=True)
+        self._take()
         return behaviour
 
     def closed(self, connection: FakeConnection) -> None:

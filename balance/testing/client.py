@@ -127,7 +127,9 @@ class Client:
     :ivar cookies: name to value: sent with every request, and kept up to date, where the client was told to keep them
     """
 
-    def __init__(self, app: Application, address: str, listener: str | None, keep_cookies: bool) -> None:
+    def __init__(
+        self, app: Application, address: str, listener: str | None, keep_cookies: bool, once: bool = False
+    ) -> None:
         self.app = app
         self.address = address
         self.cookies: dict[str, str] = {}
@@ -135,6 +137,8 @@ class Client:
         self.peer: Peer | None = None
         self._listener = listener
         self._keep_cookies = keep_cookies
+        #: It goes when it has its answer.
+        self._once = once
         self._calls: list[Call] = []
         #: Those of which Balance's exchange was not seen yet. A connection has one exchange after the other.
         self._unseen: deque[Call] = deque()
@@ -271,6 +275,8 @@ class Client:
                     self._buffer = feed(call.response, data)
             if call.response.complete:
                 self._over(self._calls.pop(0))
+        if self._once and not self._calls:
+            self.close()
 
     def _keep(self, response: Response) -> None:
         if self._keep_cookies:

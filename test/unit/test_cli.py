@@ -36,9 +36,9 @@ class Commands(SynchronousTestCase):
     def test_help_of_everything(self) -> None:
         status, text, _ = self.run_it("--help")
         self.assertEqual(status, 0)
-        for command in ("check", "run", "explain", "plugins", "exit status:"):
+        for command in ("check", "run", "explain", "simulate", "plugins", "exit status:"):
             self.assertIn(command, text)
-        for command in ("check", "run", "explain", "plugins"):
+        for command in ("check", "run", "explain", "simulate", "plugins"):
             status, text, _ = self.run_it(command, "--help")
             self.assertEqual((status, text.startswith(f"usage: balance {command}")), (0, True))
 
@@ -99,6 +99,64 @@ class Commands(SynchronousTestCase):
             self.assertEqual((status, out), (1, ""))
             self.assertIn(words, err)
             self.assertTrue(err.startswith("balance: "))
+
+    def scenario(self, text: str = "") -> str:
+        path = f"{self.mktemp()}.yaml"
+        more = "duration: 5s\nrate: 20\nrequests: [{name: cart, url: 'http://shop.example/cart'}]\n" + text
+        Path(path).write_text(more, encoding="utf-8")
+        return path
+
+    def test_simulate(self) -> None:
+        status, out, _ = self.run_it("simulate", "-c", self.path, "--requests", self.scenario())
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"cart +\d+ +shop +0 +10ms")
+        status, out, _ = self.run_it("simulate", "-c", self.path, "--requests", self.scenario(), "--json")
+        told = json.loads(out)
+        self.assertEqual((status, told["classes"][0]["routes"]), (0, {"shop": told["requests"]}))
+        _, other, _ = self.run_it("simulate", "-c", self.path, "--requests", self.scenario(), "--json", "--seed", "2")
+        self.assertNotEqual(json.loads(other)["requests"], told["requests"])
+
+    def test_simulate_two(self) -> None:
+        against = self.mktemp()
+        Path(against).write_text(CONFIG.replace("name: shop", "name: store"), encoding="utf-8")
+        asked = ("simulate", "-c", self.path, "--against", against, "--requests", self.scenario())
+        status, out, _ = self.run_it(*asked)
+        self.assertEqual(status, 0)
+        self.assertIn("from one route to another", out)
+        self.assertRegex(out, r"cart +shop +store +\d+")
+        told = json.loads(self.run_it(*asked, "--json")[1])
+        self.assertEqual(told["changes"]["classes"][0]["other_route"], told["a"]["requests"])
+
+    def test_simulate_a_log(self) -> None:
+        log = self.mktemp()
+        line = '198.51.100.7 - - [25/Nov/2026:20:14:27 +0000] "GET /a/b HTTP/1.1" 200 5 "-" "-"\n'
+        Path(log).write_text(line * 3 + "nonsense\n", encoding="utf-8")
+        status, out, err = self.run_it("simulate", "-c", self.path, "--requests", log)
+        self.assertEqual((status, err), (0, f"balance: 1 unread lines in {log}, passed over\n"))
+        self.assertIn("no_route 3", out)
+
+    def test_simulate_draws(self) -> None:
+        for ending, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+            picture = self.mktemp() + ending
+            arguments = ("-c", self.path, "--against", self.path, "--requests", self.scenario(), "--plot", picture)
+            self.assertEqual(self.run_it("simulate", *arguments)[0], 0)
+            self.assertTrue(Path(picture).read_bytes().startswith(magic))
+
+    def test_simulate_cannot_draw(self) -> None:
+        asked = ("simulate", "-c", self.path, "--requests", self.scenario(), "--plot")
+        self.assertIn("must end in .png or .svg", self.run_it(*asked, "x.gif")[2])
+        self.patch(sys, "modules", {**sys.modules, "matplotlib": None})
+        status, out, err = self.run_it(*asked, "x.png")
+        self.assertEqual((status, out), (1, ""))
+        self.assertEqual(err, "balance: --plot needs matplotlib, which is not installed: pip install 'balance[plot]'\n")
+
+    def test_simulate_what_is_wrong(self) -> None:
+        wrong = self.scenario("failures: [{backend: z, at: 1s, until: 2s, kind: refuse}]")
+        self.assertIn("names a backend 'z'", self.run_it("simulate", "-c", self.path, "--requests", wrong)[2])
+        wrong = self.scenario("rat: 1")
+        self.assertIn(
+            f"{wrong}:4:1: rat: unknown key", self.run_it("simulate", "-c", self.path, "--requests", wrong)[2]
+        )
 
     def test_plugins(self) -> None:
         status, out, _ = self.run_it("plugins")
