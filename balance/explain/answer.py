@@ -80,9 +80,10 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     head = parse_request(question.block(), proxy.head_limits)
     about["request"] |= {"host": _text(head.host), "target": _text(head.target)}
     came = list(head.headers.lines)
-    scheme = question.scheme or ("https" if proxy.tls is not None else "http")
-    forwarding = proxy.forwarding.for_peer(question.client, scheme.encode().replace(b"ws", b"http"))
+    secure = proxy.tls is not None or question.scheme in ("https", "wss")
+    forwarding = proxy.forwarding.for_peer(question.client, b"https" if secure else b"http")
     client_ip = about["client"] = forwarding.apply(head)
+    about["filters"] = _filters(proxy)
     rule = proxy.routes.match(head, forwarding.facts)
     about["routes"] = _tried(proxy.routes.ordered, rule, head, forwarding.facts)
     if rule is None:
@@ -90,6 +91,8 @@ def _steps(assembly: Assembly, proxy: HttpProxy, question: Question, about: dict
     route: HttpRoute = rule.target
     about["route"] = route.name
     about["filters"] = _filters(route)
+    if head.upgrade:
+        route.websocket.admit(head)
     if route.strict:
         route.admit(head)
         if route.max_body and head.length > route.max_body:
@@ -134,9 +137,9 @@ def conditions(rule: Rule[Any] | SniRule[Any]) -> str:
     return " and ".join(parts) or "every request"
 
 
-def _filters(route: HttpRoute) -> tuple[str, ...]:
+def _filters(owner: HttpRoute | HttpProxy) -> tuple[str, ...]:
     """Names of the filters that would run, in their order. They are not asked: they may have effects."""
-    return () if route.filters is None else tuple(name for name, _ in route.filters.filters)
+    return () if owner.filters is None else tuple(name for name, _ in owner.filters.filters)
 
 
 def _upstream(

@@ -31,7 +31,7 @@ def _lines(answer: Explanation) -> Iterator[str]:
         yield from _indented(_table(_routes(answer)))
         yield ""
     if answer.filters:
-        yield f"filters  {', '.join(answer.filters)}"
+        yield f"filters, which are not asked here: {', '.join(answer.filters)}"
         yield ""
     yield from _pool(answer)
     if answer.refusal is not None:
@@ -70,7 +70,7 @@ def _pool(answer: Explanation) -> Iterator[str]:
     yield from _indented(_table([_candidate(each, choice.backend) for each in answer.candidates]))
     yield ""
     if choice.backend is not None:
-        yield f"{choice.backend}, chosen by the {choice.by}: {choice.why}"
+        yield f"{choice.backend}, chosen by the {choice.by}{': ' + choice.why if choice.why else ''}"
         yield ""
     elif choice.by or answer.refusal is None:
         yield choice.why

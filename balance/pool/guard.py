@@ -55,6 +55,15 @@ class GuardedBalancer:
             self._failed("failed to pick", error)
         return min(candidates, key=lambda candidate: candidate.active)
 
+    def why(self, candidates: Sequence[ICandidate], key: bytes, chosen: ICandidate) -> str:
+        """What it says of its own choice, if it says anything (`IExplainedBalancer`)."""
+        try:
+            explain = getattr(self._balancer, "why", None)
+            return "" if explain is None else str(explain(candidates, key, chosen))
+        except Exception as error:
+            self._failed("failed to say why", error)
+            return ""
+
     def _failed(self, what: str, error: Exception) -> None:
         self.failures += 1
         now = self._now()

@@ -91,6 +91,10 @@ class SimulatedClient:
     def abort(self) -> None:
         """The response is cut off."""
 
+    def switch(self, head: ResponseHead) -> Any:
+        """No simulated backend agrees to speak another protocol."""
+        raise NotImplementedError
+
     def pause_request(self) -> None:
         """Nothing flows."""
 
@@ -147,7 +151,7 @@ class Run:
         clients: dict[str, SimulatedClient] = {}
         self._deadlines.start()
         clock.at(_HOUSEKEEPING, self._keep_house, None)
-        scheme = b"http"
+        scheme = b"http" if proxy.tls is None else b"https"
         for at, kind, head, address, luck, service in self.traffic.arrivals():
             clock.run_until(at)
             client = clients.get(address)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
 from balance.config.messages import message as told
-from balance.config.schema import Section
+from balance.config.section import Section
 from balance.config.values import Duration, found
 from balance.explain.question import BadQuestion, Question
 from balance.simulate.distributions import Quantiles, constant, exponential, lognormal, uniform

@@ -438,8 +438,52 @@ class _Stubborn:
         return candidates[0]
 
 
+class Last:
+    """A balancer of a third party, by its dotted path."""
+
+    picked = 0
+
+    def set_members(self, members: Sequence[Backend]) -> None:
+        pass
+
+    def pick(self, candidates: Sequence[Backend], key: bytes) -> Backend:
+        self.picked += 1
+        return candidates[-1]
+
+    def why(self, candidates: Sequence[Backend], key: bytes, chosen: Backend) -> str:
+        return f"it is the last of {len(candidates)}"
+
+
 class Strangers(SynchronousTestCase):
-    """Balancers of others, which promise less."""
+    """Plugins of others, which promise less."""
+
+    def test_a_balancer_that_says_why(self) -> None:
+        app = Application(
+            "backends: [{name: a, address: 'h:1'}, {name: b, address: 'h:2'}]\n"
+            f"load_balancer: {{algorithm: '{__name__}:Last'}}"
+        )
+        answer = explain(app.assemblies, Question("/"))
+        self.assertIn("b, chosen by the balancer: it is the last of 2", render(answer))
+        balancer: Any = app.pool("default").balancer
+        self.assertEqual(balancer._balancer.picked, 0)
+        self.assertEqual(app.get("/").backend, "b")
+
+    def test_filters_are_named_and_not_asked(self) -> None:
+        config = loads(
+            "backends: [{name: a, address: 'h:1'}]\nhttp: {filters: [request-id], routes: [{name: r, backends: [a], "
+            "host: a.x, filters: [redirect-https]}]}"
+        )
+        answer = explain(offline(config), Question("http://a.x/"))
+        self.assertEqual(answer.filters, ("request-id", "redirect-https"))
+        self.assertIn("filters, which are not asked here: request-id, redirect-https", render(answer))
+        self.assertEqual(explain(offline(config), Question("http://b.x/")).filters, ("request-id",))
+
+    def test_what_is_refused_before_a_backend_is_chosen(self) -> None:
+        config = loads("backends: [{name: a, address: 'h:1'}]\nhttp: {enable_websocket: false}")
+        headers = [("Connection", "upgrade"), ("Upgrade", "websocket")]
+        answer = explain(offline(config), Question("/", headers=headers))
+        assert answer.refusal is not None
+        self.assertEqual(answer.refusal.status, 426)
 
     def test_one_that_cannot_be_copied(self) -> None:
         app = Application("backends: [{name: a, address: 'h:1'}]")
