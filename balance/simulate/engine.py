@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from balance.assembly import Assembly, assemble_all
-from balance.errors import BalanceError
+from balance.errors import BalanceError, ExchangeError
 from balance.http.exchange import Exchange
 from balance.http.proxy import HttpProxy
 from balance.model import Headers, RequestHead, ResponseHead
@@ -88,7 +88,7 @@ class SimulatedClient:
     def send_end(self, trailers: Headers | None) -> None:
         """The exchange is over."""
 
-    def abort(self) -> None:
+    def abort(self, error: ExchangeError) -> None:
         """The response is cut off."""
 
     def switch(self, head: ResponseHead) -> Any:
@@ -141,6 +141,8 @@ class Run:
         self._schedule_failures()
         proxy: Any = self.proxy
         proxy.connections = self.servers
+        for rule in self.proxy.routes.ordered:
+            rule.target.connections = None  # TLS of its own or not: there are no bytes here
         proxy.access_log = self.record
         proxy.log = _Silent()
         self.record.begin(self.proxy, self.backends)
