@@ -39,7 +39,7 @@ from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
-from balance.registry import balancer_names
+from balance.registry import INSTALLED, balancer_names
 from balance.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -273,7 +273,7 @@ def make_service(config: Config | Mapping[str, Any] | str, reactor: Any = None) 
     :raises PluginError: an algorithm's plugin is missing or broken
     :raises TlsError: a certificate cannot be used
     """
-    checked = made(config, algorithms=balancer_names())
+    checked = made(config, algorithms=balancer_names(), plugins=INSTALLED)
     if reactor is None:
         from twisted.internet import reactor as default
 

@@ -6,10 +6,12 @@ Rule of this file: every line says one thing; columns are aligned; what does not
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import wrap
 
 from balance.explain.model import Candidate, Explanation, FieldChange
 
 _SIGNS = {"add": "+", "set": "=", "change": "=", "remove": "-"}
+_WIDTH = 100
 _OUTCOMES = {"match": "yes", "no": "no", "not tried": "-"}
 
 
@@ -46,7 +48,9 @@ def _lines(answer: Explanation) -> Iterator[str]:
         yield ""
     if answer.retries:
         yield "if the backend fails"
-        yield from _indented(_table([[", ".join(case.errors), case.then] for case in answer.retries]))
+        for case in answer.retries:
+            yield f"  {case.then}"
+            yield from wrap(", ".join(case.errors), _WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _routes(answer: Explanation) -> Iterator[list[str]]:

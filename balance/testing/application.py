@@ -12,6 +12,7 @@ from typing import Any, Final
 from twisted.internet.task import Clock
 
 from balance.assembly import Assembly, assemble_all
+from balance.codec.certificates import PeerCertificate
 from balance.config import Config, load, made
 from balance.http.exchange import Exchange
 from balance.http.proxy import HttpProxy
@@ -102,14 +103,22 @@ class Application:
 
     # --- asking ------------------------------------------------------------------------------------------------
 
-    def client(self, address: str = "192.0.2.1", *, listener: str | None = None, keep_cookies: bool = False) -> Client:
+    def client(
+        self,
+        address: str = "192.0.2.1",
+        *,
+        listener: str | None = None,
+        keep_cookies: bool = False,
+        certificate: PeerCertificate | None = None,
+    ) -> Client:
         """A client with one connection.
 
+        :param certificate: the one it shows to a listener with TLS
         :param address: its IP address
         :param listener: name of the listener it connects to; by default the first of mode http
         :param keep_cookies: send back what Set-Cookie told it, as a browser does
         """
-        return Client(self, address, listener, keep_cookies)
+        return Client(self, address, listener, keep_cookies, certificate=certificate)
 
     def start(
         self,
@@ -151,9 +160,22 @@ class Application:
         """`request` with POST."""
         return self.request("POST", url, body=body, **options)
 
-    def connect(self, address: str = "192.0.2.1", *, listener: str | None = None) -> Peer:
-        """A bare connection, for bytes of your own; `settle` lets Balance and the fakes go on."""
-        return Peer(self._assembly(listener).proxy.buildProtocol(client_address(address)))
+    def connect(
+        self,
+        address: str = "192.0.2.1",
+        *,
+        listener: str | None = None,
+        certificate: PeerCertificate | None = None,
+    ) -> Peer:
+        """A bare connection, for bytes of your own; `settle` lets Balance and the fakes go on. Of a listener with TLS:
+        as it is when the handshake is over, in clear text.
+
+        :param certificate: the client's
+        """
+        proxy = self._assembly(listener).proxy
+        if isinstance(proxy, HttpProxy) and proxy.tls is not None:
+            return Peer(proxy.build_negotiated(address, _Secured(certificate)))  # type: ignore[arg-type]
+        return Peer(proxy.buildProtocol(client_address(address)))
 
     # --- time --------------------------------------------------------------------------------------------------
 
@@ -265,6 +287,15 @@ class Application:
         call = self.by_exchange.get(received.owner)
         if call is not None:
             call.sent.append(received)
+
+
+class _Secured:
+    """What is left of a handshake when it is over."""
+
+    alpn = ""
+
+    def __init__(self, certificate: PeerCertificate | None) -> None:
+        self.certificate = certificate
 
 
 class _Network(MemoryDialer):

@@ -13,6 +13,7 @@ from balance.testing.memory import Peer
 from balance.testing.messages import Fields, FieldsLike, Received, Response, as_bytes, cut_head, feed, head_bytes, pairs
 
 if TYPE_CHECKING:
+    from balance.codec.certificates import PeerCertificate
     from balance.http.exchange import Exchange
     from balance.testing.application import Application
 
@@ -128,7 +129,13 @@ class Client:
     """
 
     def __init__(
-        self, app: Application, address: str, listener: str | None, keep_cookies: bool, once: bool = False
+        self,
+        app: Application,
+        address: str,
+        listener: str | None,
+        keep_cookies: bool,
+        once: bool = False,
+        certificate: PeerCertificate | None = None,
     ) -> None:
         self.app = app
         self.address = address
@@ -136,6 +143,7 @@ class Client:
         #: The connection, for tests that need its bytes; None before the first request.
         self.peer: Peer | None = None
         self._listener = listener
+        self._certificate = certificate
         self._keep_cookies = keep_cookies
         #: It goes when it has its answer.
         self._once = once
@@ -249,7 +257,7 @@ class Client:
             self.app.by_exchange[exchange] = call
 
     def _connect(self) -> None:
-        self.peer = self.app.connect(self.address, listener=self._listener)
+        self.peer = self.app.connect(self.address, listener=self._listener, certificate=self._certificate)
         self.app.connected(self, self.peer.protocol)
         self._unseen.clear()
         self._buffer = self._waiting = b""

@@ -8,14 +8,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from balance.codec.http1 import parse_request
 from balance.config import ConfigError, loads
 from balance.errors import BalanceError
+from balance.model import RequestHead
 from balance.simulate import Record, compare, loads_scenario, report, simulate, tables, traffic_of
 from balance.simulate.accesslog import Replay, parse
 from balance.simulate.distributions import SIZE, Keys, constant, exponential, lognormal, uniform
 from balance.simulate.engine import Run, check_names
 from balance.simulate.record import NONE
-from balance.simulate.traffic import MadeUp
+from balance.simulate.traffic import MadeUp, copy
 from balance.testing import Application, Refuse, Reply
 
 ALGORITHMS = (
@@ -361,6 +363,16 @@ class Scenarios(SynchronousTestCase):
             simulate(loads(config()), plain, listener="x")
         with self.assertRaisesRegex(BalanceError, "class 'bad' are refused: a request line is"):
             MadeUp(loads_scenario("requests: [{name: bad, url: /, method: 'G T'}]"))
+
+    def test_heads_are_copied_whole(self) -> None:
+        head = parse_request(
+            b"GET /a?b HTTP/1.1\r\nHost: h\r\nX_Y: 1\r\nX-Forwarded-For: 1\r\nTE: trailers\r\nConnection: te"
+        )
+        own = copy(head)
+        for name in RequestHead.__slots__:
+            self.assertEqual(getattr(own, name), getattr(head, name), name)
+        own.headers.add(b"X", b"y")
+        self.assertNotIn(b"x", head.headers)
 
     def test_rates(self) -> None:
         text = "duration: 30s\nrate: 10\narrivals: even\nsteps: [{at: 10s, rate: 0}, {at: 20s, rate: 100}]\nrequests: [{name: a, url: /}]"

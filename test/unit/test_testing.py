@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from balance.codec.certificates import PeerCertificate
 from balance.config import BackendConfig, Config, ConfigError
 from balance.model import Address
 from balance.testing import (
@@ -19,6 +22,7 @@ from balance.testing import (
     Silence,
     Truncate,
 )
+from test.certificates import Authority
 
 ONE = "backends: [{name: a, address: 'h:1'}]\nretries: {attempts: 1}\n"
 TWO = "backends: [{name: a, address: 'h:1'}, {name: b, address: 'h:2'}]\n"
@@ -128,6 +132,22 @@ class Asking(SynchronousTestCase):
         self.assertEqual(app.get("/", listener="y").backend, "b")
         self.assertEqual(app.proxy("y").counters.requests, 1)
         self.assertEqual(app.pool("y/s").members, (app.member("b"),))
+
+    def test_a_listener_with_tls(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        authority = Authority(folder)
+        tls = {"enabled": True, **authority.issue("shop.example").config}
+        tls |= {"client_auth": "request", "client_ca_file": str(authority.file)}
+        routes = [
+            {"name": "known", "client_verified": True, "backends": ["a"]},
+            {"name": "others", "backends": ["a"]},
+        ]
+        app = Application({"backends": [{"name": "a", "address": "h:1"}], "tls": tls, "http": {"routes": routes}})
+        call = app.get("https://shop.example/")
+        self.assertEqual((call.route, call.upstream.headers["x-forwarded-proto"]), ("others", "https"))
+        known = app.client(certificate=PeerCertificate("CN=me", "00" * 32))
+        self.assertEqual(known.get("/").route, "known")
 
     def test_a_call_that_does_not_end(self) -> None:
         app = Application(ONE + "timeouts: {read: 0s}")
