@@ -21,7 +21,9 @@ config = Config(
     backends=backends,
     http=Http(
         routes=(
-            RouteConfig(name="api", path_prefix="/api/", backends=names, load_balancer=LoadBalancer(algorithm="random")),
+            RouteConfig(
+                name="api", path_prefix="/api/", backends=names, load_balancer=LoadBalancer(algorithm="random")
+            ),
             RouteConfig(name="rest", backends=names[:1]),
         )
     ),

@@ -1,7 +1,8 @@
 """Every example in the documents is run, and prints what the document says it prints.
 
     ```python      is executed; the blocks of a document share their names
-    ```console     each line after "$ balance" is run; what follows is its output, "..." standing for any lines
+    ```console     each line after "$ balance" is run; what follows is its output, "..." standing for any lines, or for
+                   the rest of one
 
 A comment before a block says more: ``<!-- file: NAME -->`` writes it to a file, ``<!-- same as: PATH -->`` says that it is a
 file of the repository. To write outputs anew: ``python -m test.unit.test_documents``.
@@ -63,7 +64,13 @@ def run(command: str) -> str:
 
 
 def as_pattern(output: str) -> str:
-    return "".join(r"(?:.*\n)*?" if line == "...\n" else re.escape(line) for line in output.splitlines(keepends=True))
+    return "".join(_line_pattern(line) for line in output.splitlines(keepends=True))
+
+
+def _line_pattern(line: str) -> str:
+    if line == "...\n":
+        return r"(?:.*\n)*?"
+    return re.escape(line.removesuffix("...\n")) + ".*\n" if line.endswith("...\n") else re.escape(line)
 
 
 @contextlib.contextmanager
