@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -145,8 +146,8 @@ class Commands(SynchronousTestCase):
     def test_simulate_cannot_draw(self) -> None:
         asked = ("simulate", "-c", self.path, "--requests", self.scenario(), "--plot")
         self.assertIn("must end in .png or .svg", self.run_it(*asked, "x.gif")[2])
-        self.patch(sys, "modules", {**sys.modules, "matplotlib": None})
-        status, out, err = self.run_it(*asked, "x.png")
+        with patch.dict(sys.modules, {"matplotlib": None}):
+            status, out, err = self.run_it(*asked, "x.png")
         self.assertEqual((status, out), (1, ""))
         self.assertEqual(err, "balance: --plot needs matplotlib, which is not installed: pip install 'balance[plot]'\n")
 
