@@ -404,11 +404,11 @@ class BackendWriteTimeout(BackendError):
 
 
 class NotHttp2(BackendError):
-    """The backend has to speak HTTP/2 (`protocol: h2`), and did not choose it (ALPN)."""
+    """The backend has to speak HTTP/2 (`protocol: h2` or `h2c`), and did not choose it (ALPN), or does not speak it."""
 
     retry = Retry.UNSENT
     reason = "no_http2"
-    proxy_status = "tls_protocol_error"
+    proxy_status = "http_protocol_error"
 
 
 class NoUpgrade(BackendError):

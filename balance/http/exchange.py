@@ -242,7 +242,7 @@ class Exchange(Timed):
             self._body = None
         ended = self._ended and self._trailers is None
         stream.start(self, request, host, data, ended)
-        if self._ended and not ended:
+        if self._ended and not ended and self.stream is stream:
             stream.send_end(self._trailers)
 
     def request_data(self, data: bytes, ended: bool, trailers: Headers | None) -> None:

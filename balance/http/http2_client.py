@@ -7,7 +7,7 @@ be sent again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
@@ -30,7 +30,9 @@ from balance.errors import (
     BackendReset,
     BackendWriteTimeout,
     BadResponse,
+    ConnectTimeout,
     ExchangeError,
+    NotHttp2,
     NoUpgrade,
     ResponseTimeout,
     ResponseTruncated,
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
     from balance.codec.http2.session import Session
     from balance.http.multiplex import MultiplexedConnections
     from balance.http.streams import ExchangeEvents
+
+
+#: Codes that ask to send the request again. Once a response has begun they are a lie, which is not passed on.
+_RETRIED: Final = (Code.REFUSED_STREAM, Code.HTTP_1_1_REQUIRED)
 
 
 class Http2BackendStream(Http2Stream):
@@ -105,7 +111,7 @@ class Http2BackendStream(Http2Stream):
 
     def _await_response(self) -> None:
         """The backend's turn, once it has all of the request; until then the client's pace counts."""
-        if self.blocked or self.paused:
+        if self.blocked or self.paused or self.exchange is None:
             return
         if self.sending:
             self._link.deadlines.disarm(self)
@@ -123,6 +129,7 @@ class Http2BackendStream(Http2Stream):
             self.exchange.pause_request()
 
     def transport_resumed(self) -> None:
+        self._await_response()
         if self.exchange is not None and self.sending and not self.blocked:
             self.exchange.resume_request()
 
@@ -222,7 +229,8 @@ class Http2BackendStream(Http2Stream):
             self.fail(BadResponse(event.reason))
         elif self.heard:
             # With NO_ERROR after a whole response we would not be here: this one is cut short.
-            self.fail(StreamBroken(f"the backend reset the stream in its response, code {event.code}", event.code))
+            code = Code.INTERNAL_ERROR if event.code in _RETRIED else event.code
+            self.fail(StreamBroken(f"the backend reset the stream in its response, code {event.code}", code))
         elif event.code == Code.REFUSED_STREAM:
             self.fail(StreamUnprocessed("the backend refused the stream"))
         else:
@@ -267,14 +275,14 @@ class Http2Connection(Http2Link[Http2BackendStream]):
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)
         self._owner.opened(self)
-        self.rest()
 
     def connectionLost(self, reason: Failure) -> None:
         self._owner.closed(self)
         self.lose()
 
     def count(self, received: int, sent: int) -> None:
-        self._silent = False
+        if received:
+            self._silent = False
         backend = self._owner.backend
         backend.bytes_in += received
         backend.bytes_out += sent
@@ -296,7 +304,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
             self.streams[stream_id] = stream
         elif self.session.open_streams < self.session.peer_max_streams:
             self.going = True  # its ids are used up: others take over
-            self._owner.forget(self)
+            self._owner.forget(self, NotHttp2("no stream ids are left"))
         return stream_id
 
     # --- events -------------------------------------------------------------------------------------------------
@@ -343,7 +351,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
 
     def _of_connection(self, event: Event) -> None:
         if isinstance(event, SettingsReceived):
-            self._owner.room_changed()
+            self._owner.settled(self)
         elif isinstance(event, PingAcknowledged):
             self._pinged = False
         elif isinstance(event, GoAwayReceived):
@@ -354,7 +362,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
     def _going_away(self, event: GoAwayReceived) -> None:
         """What the backend has not looked at goes elsewhere; the rest may finish (RFC 9113, section 6.8)."""
         self.going = True
-        self._owner.forget(self)
+        self._owner.forget(self, StreamUnprocessed("GOAWAY: the backend takes no more streams"))
         self._last_id = event.last_stream_id
         for stream in [each for each in self.streams.values() if each.stream_id > event.last_stream_id]:
             stream.give_up(StreamUnprocessed("GOAWAY: the backend did not look at the request"))
@@ -364,7 +372,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
     def _broken(self, event: SessionEnded) -> None:
         error = BadResponse(f"HTTP/2: {event.reason}")
         self.going = True
-        self._owner.forget(self)
+        self._owner.forget(self, NotHttp2(event.reason))
         self.close()
         for stream in list(self.streams.values()):
             stream.fail(ResponseTruncated(error.detail) if stream.heard else error)
@@ -427,7 +435,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
     def leave(self) -> None:
         """Take no more requests, and close when those under way are done."""
         self.going = True
-        self._owner.forget(self)
+        self._owner.forget(self, ConnectTimeout("no SETTINGS in time"))
         self.session.go_away()
         if self.streams:
             self.changed()

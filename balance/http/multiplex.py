@@ -1,7 +1,8 @@
 """The HTTP/2 connections to one backend.
 
 Rule of this file: as few connections as the backend's limit on streams allows. Requests that come while a connection is
-being opened wait for it together, and another one is opened only for those that do not fit.
+being opened wait for it together, and another one is opened only for those that do not fit. A connection is open when
+the backend's SETTINGS have come: until then its limit is not known, and what is above it would be refused.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class MultiplexedConnections:
         "_dialer",
         "_dials",
         "_http1",
+        "_opening",
         "_serving",
         "_session",
         "_single",
@@ -114,7 +116,9 @@ class MultiplexedConnections:
         self._connections: list[Http2Connection] = []
         self._waiting: dict[Waiter, None] = {}
         self._dials: set[Dial] = set()
-        #: Streams that the last connection's backend allowed: how many requests one dial is likely to serve.
+        #: Connections whose backend has not said its SETTINGS.
+        self._opening: set[Http2Connection] = set()
+        #: Streams that the backend last allowed on a connection: how many requests one dial is likely to serve.
         self._streams_seen = 100
         self._serving = False
 
@@ -147,8 +151,15 @@ class MultiplexedConnections:
         self.deadlines.forget(waiter)
         return self._waiting.pop(waiter, self) is None
 
+    @property
+    def _expected(self) -> int:
+        """How many streams the connections that are being opened are likely to bring."""
+        return (len(self._dials) + len(self._opening)) * self._streams_seen
+
     def _dial_enough(self) -> None:
-        while len(self._waiting) > len(self._dials) * self._streams_seen:
+        if any(not each.session.peer_max_streams for each in self._connections):
+            return  # the backend takes none at all for now: further connections would be no better
+        while len(self._waiting) > self._expected:
             self._dial()
 
     def _dial(self) -> None:
@@ -163,9 +174,7 @@ class MultiplexedConnections:
                 self._fall_back(connection)
             elif connection.misled:
                 connection.cut()
-                self._failed(NotHttp2())
-            elif self._serve(connection):
-                self._dial_enough()
+                self.forget(connection, NotHttp2("the backend did not choose it (ALPN)"))
 
         def failed(error: ExchangeError) -> None:
             done()
@@ -203,19 +212,16 @@ class MultiplexedConnections:
         else:
             self._http1.put(connection)
 
-    def _serve(self, connection: Http2Connection) -> int:
-        """Give out the room that a connection has, oldest first; how many had some."""
-        served = 0
+    def _serve(self, connection: Http2Connection) -> None:
+        """Give out the room that a connection has, oldest first."""
         while self._waiting and connection.room:
             waiter = next(iter(self._waiting))
             self.unqueue(waiter)
             waiter.connected(Http2BackendStream(connection))
-            served += 1
-        return served
 
     def _failed(self, error: ExchangeError) -> None:
         """Those whom no other dial is likely to serve have failed with this one."""
-        for waiter in list(self._waiting)[len(self._dials) * self._streams_seen :]:
+        for waiter in list(self._waiting)[self._expected :] if self._waiting else ():
             if self.unqueue(waiter):
                 waiter.failed(error)
 
@@ -235,17 +241,38 @@ class MultiplexedConnections:
     def opened(self, connection: Http2Connection) -> None:
         self.backend.connections_opened += 1
         self.backend.connections_open += 1
-        self._connections.append(connection)
+        self._opening.add(connection)
+        self.deadlines.arm(connection, self.timeouts.connect)
+
+    def settled(self, connection: Http2Connection) -> None:
+        """The backend has said how many streams it takes, for the first time or anew."""
+        self._streams_seen = max(1, min(100, connection.session.peer_max_streams))
+        first = connection in self._opening
+        if first:
+            self._opening.discard(connection)
+            self._connections.append(connection)
+            connection.rest()
+        self.room_changed()
+        if first and self.closing:
+            connection.leave()
+        self._dial_enough()
 
     def closed(self, connection: Http2Connection) -> None:
         self.backend.connections_open -= 1
-        self._streams_seen = max(1, min(100, connection.session.peer_max_streams))
-        self.forget(connection)
+        self.forget(connection, NotHttp2("the backend closed the connection before it said SETTINGS"))
 
-    def forget(self, connection: Http2Connection) -> None:
-        """It takes no more requests."""
+    def forget(self, connection: Http2Connection, error: ExchangeError) -> None:
+        """It takes no more requests.
+
+        :param error: why, for those who may have waited for it
+        """
         if connection in self._connections:
             self._connections.remove(connection)
+        elif connection in self._opening:
+            self._opening.discard(connection)
+        else:
+            return
+        self._failed(error)
 
     def close(self) -> None:
         """Close what is idle, and keep nothing from now on."""

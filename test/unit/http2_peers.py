@@ -42,7 +42,16 @@ class Stream:
 class Http2Peer:
     """One end, over a `Peer`."""
 
-    def __init__(self, world: World, peer: Peer, *, client: bool, window: int = 0, acknowledge: bool = True) -> None:
+    def __init__(
+        self,
+        world: World,
+        peer: Peer,
+        *,
+        client: bool,
+        window: int = 0,
+        acknowledge: bool = True,
+        settings: dict[Any, int] | None = None,
+    ) -> None:
         self.world = world
         self.peer = peer
         self.acknowledge = acknowledge
@@ -53,6 +62,8 @@ class Http2Peer:
         config = h2.config.H2Configuration(client_side=client, header_encoding=None, validate_outbound_headers=False)
         config.normalize_outbound_headers = False
         self.connection = h2.connection.H2Connection(config)
+        if settings:
+            self.connection.local_settings = h2.settings.Settings(client, settings)
         self.connection.initiate_connection()
         if window:
             self.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})

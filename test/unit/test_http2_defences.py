@@ -162,6 +162,16 @@ class Floods(Attack):
             self.check_ended(events, Code.ENHANCE_YOUR_CALM, "control")
             self.assertTrue(15 <= done <= 25, (name, done))
 
+    def test_a_ping_for_each_piece_of_data_is_honest(self) -> None:
+        """Go's gRPC measures the connection by one PING for each round trip in which data came."""
+        self.receive(self.headers(1), frames.window_update(0, 1 << 20), frames.window_update(1, 1 << 20))
+        self.session.respond(1, response(), False)
+        for _ in range(200):
+            self.session.send_data(1, b"x" * 1000, False)
+            self.assertEqual(self.receive(frames.ping()), [])
+        self.written()
+        self.check_alive()
+
     def test_the_same_now_and_then_is_honest(self) -> None:
         for raw in self.FLOODS.values():
             self.start()

@@ -69,29 +69,29 @@ class Limits(SynchronousTestCase):
         for _ in range(5_000):  # 80 MB at one instant, each segment of TCP given back on both levels
             defences.earn(16384, cut=False)
             for _ in range(2 * 16384 // 1448):
-                defences.window_update()
+                defences.answer()
 
     def test_small_messages_earn_theirs(self) -> None:
         defences = self.defences()
         for _ in range(10_000):
             defences.earn(7, cut=False)
-            defences.window_update()
-            defences.window_update()
+            defences.answer()
+            defences.answer()
 
     def test_a_window_opened_byte_by_byte_is_not_earned(self) -> None:
         defences = self.defences()
         for _ in range(3):
             defences.earn(1, cut=True)
-            defences.window_update()
-        self.check_fault("control", self.assertRaises(ConnectionFault, defences.window_update))
+            defences.answer()
+        self.check_fault("control", self.assertRaises(ConnectionFault, defences.answer))
 
     def test_credit_is_bounded(self) -> None:
         defences = self.defences()
         for _ in range(1000):
             defences.earn(1 << 20, cut=False)
         for _ in range(CREDIT_MAX + 3):
-            defences.window_update()
-        self.assertRaises(ConnectionFault, defences.window_update)
+            defences.answer()
+        self.assertRaises(ConnectionFault, defences.answer)
 
 
 class FakeWire:

@@ -6,8 +6,8 @@ under which it is configured, counted and logged.
 
     resets          RST_STREAM of a client (rapid reset, CVE-2023-44487), resets that it provokes by breaking a rule of
                     a stream (MadeYouReset, CVE-2025-8671), streams refused above ``max_streams``
-    control         frames that cost work and move nothing: PING, SETTINGS, PRIORITY, unknown types, DATA without
-                    data, frames of closed streams, 1xx responses, and WINDOW_UPDATE that was not earned
+    control         frames that cost work and move nothing: SETTINGS, PRIORITY, unknown types, DATA without data,
+                    frames of closed streams, 1xx responses, and WINDOW_UPDATE and PING that were not earned
     continuations   CONTINUATION frames of one block (CVE-2024-27316)
     header_list     a head that unpacks to more than ``header_list_size`` (HPACK bomb, CVE-2016-6581)
 
@@ -15,6 +15,7 @@ A receiver answers DATA with WINDOW_UPDATE, so what we send earns it credit for 
 for the stream, one for the connection), and more for large ones, as it may give back what each segment of TCP brings.
 DATA that was cut small because the window was small earns by its size only: a window opened byte by byte
 (CVE-2019-9511) is not earned. Credit is earned by opening streams as well: browsers widen each new stream's window.
+PING spends the same credit: gRPC's Go implementation sends one for each round trip in which data came, to measure it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ CONTROL: Final = "control"
 CONTINUATIONS: Final = "continuations"
 HEADER_LIST: Final = "header_list"
 
-#: WINDOW_UPDATE frames that a frame of ours, or a new stream, earns; and what so many bytes of DATA earn, as a shift.
+#: WINDOW_UPDATE and PING frames that a frame of ours, or a new stream, earns; and what so many bytes of DATA earn, as a
+#: shift.
 EARNED: Final = 2
 EARNED_SHIFT: Final = 8
 #: No peer is further behind than its window is large; 256 bytes each of 16 MiB.
@@ -116,8 +118,8 @@ class Defences:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many settings in one frame", CONTROL)
         self.control()
 
-    def window_update(self) -> None:
-        """WINDOW_UPDATE: free while it is earned.
+    def answer(self) -> None:
+        """WINDOW_UPDATE or PING: free while it is earned.
 
         :raises ConnectionFault: too often
         """

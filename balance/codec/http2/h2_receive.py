@@ -326,7 +326,7 @@ class Receiver(Sender):
     def _on_window_update(self, stream_id: int, frame: bytes) -> None:
         """Section 6.9."""
         increment = _WORD.unpack_from(frame, 9)[0] & HIGHEST_STREAM
-        self._defences.window_update()
+        self._defences.answer()
         stream = self._streams.get(stream_id)
         if stream_id and stream is None:
             if self._idle(stream_id):
@@ -380,7 +380,7 @@ class Receiver(Sender):
             self._pings -= 1
             self._events.append(PingAcknowledged())
             return
-        self._defences.control()
+        self._defences.answer()
         self._connection.feed(frame)
 
     def _on_goaway(self, frame: bytes) -> None:

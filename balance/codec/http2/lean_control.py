@@ -38,7 +38,7 @@ class LeanControl(LeanWire):
         if len(body) != 4:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has four bytes")
         increment = read_word(body)[0] & MAX_WINDOW
-        self._defences.window_update()
+        self._defences.answer()
         if not stream_id:
             if not increment:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
@@ -134,7 +134,7 @@ class LeanControl(LeanWire):
             self._pings -= 1
             self._events.append(PingAcknowledged())
             return
-        self._defences.control()
+        self._defences.answer()
         if not flags & frames.ACK:
             self._out.append(frames.ping(body, frames.ACK))
 
