@@ -15,6 +15,7 @@ import h2.events
 import h2.settings
 from h2.connection import ConnectionState
 
+from balance.testing import Application
 from test.unit.support import Peer, World
 
 Fields = list[tuple[bytes, bytes]]
@@ -44,7 +45,7 @@ class Http2Peer:
 
     def __init__(
         self,
-        world: World,
+        world: World | Application,
         peer: Peer,
         *,
         client: bool,
