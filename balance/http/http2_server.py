@@ -30,7 +30,7 @@ from balance.http.answers import answer
 from balance.http.exchange import Exchange
 from balance.http.http2_link import Http2Link, Http2Stream
 from balance.http.streams import Line
-from balance.model import Headers, RequestHead, ResponseHead
+from balance.model import Headers, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -230,9 +230,20 @@ class H2Connection(Http2Link[Http2ServerStream]):
     # --- events -------------------------------------------------------------------------------------------------
 
     def handle(self, events: Sequence[Event]) -> None:
+        held: RequestReceived | None = None
         for event in events:
+            if held is not None:
+                # A head goes on with the first of its body: one write to the backend instead of two or three.
+                head, held = held, None
+                if isinstance(event, DataReceived) and event.stream_id == head.stream_id:
+                    self._request(head, event)
+                    continue
+                self._request(head, None)
             if isinstance(event, RequestReceived):
-                self._request(event.stream_id, event.head, event.ended)
+                if event.ended:
+                    self._request(event, None)
+                else:
+                    held = event
             elif isinstance(event, RequestRefused):
                 self._refuse(event.stream_id, event.error)
             elif isinstance(event, GoAwayReceived):
@@ -244,6 +255,8 @@ class H2Connection(Http2Link[Http2ServerStream]):
                 self._ended(event)
             elif event.stream_id in self.streams:
                 self._of_stream(self.streams[event.stream_id], event)
+        if held is not None:
+            self._request(held, None)
 
     def _of_stream(self, stream: Http2ServerStream, event: Event) -> None:
         if isinstance(event, DataReceived):
@@ -255,15 +268,19 @@ class H2Connection(Http2Link[Http2ServerStream]):
         elif isinstance(event, StreamReset):
             stream.was_reset(event)
 
-    def _request(self, stream_id: int, head: RequestHead, ended: bool) -> None:
+    def _request(self, event: RequestReceived, body: DataReceived | None) -> None:
         proxy = self.proxy
+        stream_id = event.stream_id
+        ended = event.ended or (body is not None and body.ended)
         stream = Http2ServerStream(self, stream_id, ended)
         if not self.streams and not self.stalled and self._going != 1:
             self.deadlines.disarm(self)
         self.streams[stream_id] = stream
-        exchange = stream.exchange = Exchange(proxy, stream, head, proxy.clock() if proxy.timing else 0.0)
-        exchange.begin(b"", ended)
+        exchange = stream.exchange = Exchange(proxy, stream, event.head, proxy.clock() if proxy.timing else 0.0)
+        exchange.begin(b"" if body is None else body.data, ended)
         if not ended and stream.exchange is not None:
+            if body is not None:
+                self.passed_on(stream, body.size)
             stream._await_request()
 
     def _refuse(self, stream_id: int, error: ExchangeError) -> None:

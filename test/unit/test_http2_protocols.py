@@ -101,6 +101,24 @@ class ToHttp1(Base):
         self.assertIn(b"Content-Length: 3\r\n", sent)
         self.assertTrue(sent.endswith(b"\r\n\r\nabc"))
 
+    def test_a_body_that_comes_with_its_head(self) -> None:
+        world = self.front()
+        client = client_of(world)
+        client.request(POST, b"abc")
+        backend = world.accept()
+        self.assertTrue(backend.received().endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"))
+        backend.send(H1_OK)
+        again = client.request(POST, b"def", end=False)  # now there is a connection
+        self.assertTrue(backend.received().endswith(b"\r\n\r\n3\r\ndef\r\n"))
+        for _ in range(10):
+            client.data(again, b"x" * 16000, end=False)  # more than a window: what came with the head is given back too
+        client.data(again, b"", end=True)
+        self.assertEqual(backend.received().count(b"x"), 160_000)
+        backend.send(H1_OK)
+        client.pump()
+        self.assertEqual(client.streams[again].data, b"hi")
+        self.assert_rest(world)
+
     def test_head_and_304_have_no_body(self) -> None:
         world = self.front()
         client = client_of(world)
