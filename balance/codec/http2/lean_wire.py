@@ -192,12 +192,13 @@ class LeanWire:
         stream = self._streams.get(stream_id)
         if stream is None or stream.ending:
             return
-        fields = trailer_list(trailers) if trailers else None
         if stream_id in self._outbox:
             stream.ending = True
-            self._outbox.end(stream_id, fields)
-        elif fields:
-            self.put_trailers(stream_id, fields)
+            self._outbox.end(stream_id, trailer_list(trailers) if trailers else None)
+        elif trailers:
+            key = (0, *trailers.lines)
+            encoder = self._encoder
+            self._put_head(stream, encoder.recall(key) or encoder.encode_head((), trailers, (), key), True)
         else:
             self.put_data(stream_id, b"", True, False)
 
@@ -234,9 +235,9 @@ class LeanWire:
 
     def _flush(self, stream_id: int) -> None:
         """A window has opened: the stream's, or with 0 the connection's."""
-        outbox = self._outbox
-        if not outbox:
+        if not self.queued:  # what waits has a size
             return
+        outbox = self._outbox
         if not stream_id:
             written = outbox.flush()
         elif outbox.flush_stream(stream_id):
