@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.logger import Logger
@@ -19,7 +20,9 @@ from twisted.python.failure import Failure
 from balance.balancing.round_robin import RoundRobin
 from balance.codec.forwarding import ForwardingRules
 from balance.codec.http1 import HeadLimits
+from balance.config import BackendConfig
 from balance.config.websocket import WebSocketConfig, effective
+from balance.groups import Groups
 from balance.http.filters import FilterChain
 from balance.http.proxy import HttpProxy
 from balance.http.resource_target import ResourceConnections
@@ -48,6 +51,7 @@ from balance.websocket.options import WebSocketOptions
 if TYPE_CHECKING:
     from balance.config import (
         Config,
+        DiscoveryConfig,
         HeaderEditsConfig,
         Listener,
         LoadBalancer,
@@ -57,12 +61,13 @@ if TYPE_CHECKING:
     )
     from balance.config.tls import BackendTlsConfig
     from balance.http.streams import Connections
-    from balance.interfaces import IAffinity
+    from balance.interfaces import IAffinity, IDiscovery, IHealthRule
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
     from balance.net.tls_client import BackendTls
     from balance.net.tls_server import TlsTermination
     from balance.observe.access_log import AccessLog
+    from balance.pool.discovered import Group
 
 T = TypeVar("T")
 
@@ -80,15 +85,17 @@ SESSION_AFFINITY = "session-affinity"
 @dataclass(frozen=True)
 class Assembly:
     """What a listener was turned into. ``connections`` are those that are kept, of mode http: of each backend, and of
-    each TLS setting that a route has of its own. ``tls`` is what looks at its files from time to time.
+    each TLS setting that a route has of its own. ``tls`` is what looks at its files from time to time. ``discoveries``
+    find backends: `backends` and `connections` are up to date with what they have found.
     """
 
     config: Listener
     proxy: HttpProxy | TCPProxyFactory
-    backends: tuple[Backend, ...]
-    connections: tuple[Connections, ...]
+    backends: Sequence[Backend]
+    connections: Sequence[Connections]
     pools: tuple[Pool, ...]
     tls: tuple[TlsTermination | BackendTls, ...] = ()
+    discoveries: tuple[tuple[Group, IDiscovery], ...] = ()
 
 
 def assemble_all(
@@ -131,9 +138,13 @@ def assemble(
     :param private: fields that no client may send; by default, those that the listener itself vouches for
     :raises TlsError: a certificate cannot be used
     """
+    known = _backends(config, on_health) if backends is None else backends
+    live = list(known.values())
     build = _Build(
         config,
-        _backends(config, on_health) if backends is None else backends,
+        known,
+        live,
+        Groups(config, known, partial(_backend, config, on_health), live),
         deadlines,
         dialer,
         clock,
@@ -150,6 +161,8 @@ class _Build:
 
     config: Listener
     backends: Mapping[str, Backend]
+    live: list[Backend]
+    groups: Groups
     deadlines: Deadlines
     dialer: Dialer
     clock: Callable[[], float]
@@ -173,30 +186,40 @@ class _Build:
         item = next(item for item in self.config.backends if item.name == name)
         return backend_tls(name, item.address, item.tls if own is None else own, protocols)
 
-    def members(self, names: Sequence[str]) -> list[Backend]:
-        return [self.backends[name] for name in names]
-
 
 def _assemble_tcp(build: _Build) -> Assembly:
     config = build.config
 
-    def rule(name: str, members: Sequence[Backend], options: LoadBalancer, **conditions: Any) -> SniRule[TcpRoute]:
+    spoken = {backend: build.tls_of(name) for name, backend in build.backends.items()}
+    secure = {backend: each for backend, each in spoken.items() if each is not None}
+
+    def opened(backend: Backend, found: DiscoveryConfig) -> None:
+        tls = backend_tls(backend.name, backend.address, found.tls, ())
+        if tls is not None:
+            secure[backend] = tls
+
+    def closed(backend: Backend) -> None:
+        secure.pop(backend, None)
+
+    discoveries = build.groups.build(opened, closed)
+
+    def rule(name: str, names: Sequence[str], options: LoadBalancer, **conditions: Any) -> SniRule[TcpRoute]:
+        members = build.groups.members(names)
         affinity, key = _affinity(name, members, options, build.clock)
         route = TcpRoute(name, build.pool(name, members, options), key=key, affinity=affinity)
+        build.groups.follow(names, route.pool, affinity)
         return SniRule(name=name, target=route, **conditions)
 
     rules = [
         rule(
             route.name,
-            build.members(route.backends),
+            route.backends,
             route.load_balancer or config.load_balancer,
             **_conditions(route, order),
         )
         for order, route in enumerate(config.routes)
-    ] or [rule("default", tuple(build.backends.values()), config.load_balancer)]
+    ] or [rule("default", (), config.load_balancer)]
     tls = termination(config, build.deadlines)
-    spoken = {backend: build.tls_of(name) for name, backend in build.backends.items()}
-    secure = {backend: each for backend, each in spoken.items() if each is not None}
     proxy = TCPProxyFactory(
         config.label,
         SniTable(rules),
@@ -214,7 +237,7 @@ def _assemble_tcp(build: _Build) -> Assembly:
     )
     pools = tuple(each.target.pool for each in rules)
     watched: list[TlsTermination | BackendTls] = [*secure.values(), *([tls] if tls is not None else [])]
-    return Assembly(config, proxy, tuple(build.backends.values()), (), pools, tuple(watched))
+    return Assembly(config, proxy, build.live, (), pools, tuple(watched), discoveries)
 
 
 def _conditions(route: TcpRouteConfig, order: int) -> dict[str, Any]:
@@ -229,6 +252,18 @@ def _assemble_http(build: _Build) -> Assembly:
     items = {item.name: item for item in config.backends}
     connections = {backend: reach.connections(items[name], backend) for name, backend in backends.items()}
     kept = [*connections.values()]
+
+    def opened(backend: Backend, found: DiscoveryConfig) -> None:
+        item = BackendConfig(name=backend.name, address=backend.address, tls=found.tls)
+        connections[backend] = reach.connections(item, backend)
+        kept.append(connections[backend])
+
+    def closed(backend: Backend) -> None:
+        gone = connections.pop(backend)
+        kept.remove(gone)
+        gone.close()
+
+    discoveries = build.groups.build(opened, closed)
     counters = ListenerCounters(config.label)
     listener_filters = _filters(config.http.filters)
     rules = _rules(build, listener_filters)
@@ -268,7 +303,7 @@ def _assemble_http(build: _Build) -> Assembly:
     )
     pools = tuple(rule.target.pool for rule in rules)
     watched: list[TlsTermination | BackendTls] = [*reach.tls, *([tls] if tls is not None else [])]
-    return Assembly(config, proxy, tuple(backends.values()), tuple(kept), pools, tuple(watched))
+    return Assembly(config, proxy, build.live, kept, pools, tuple(watched), discoveries)
 
 
 def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:
@@ -285,10 +320,12 @@ def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:
     ]
 
 
-def _filters(configs: Sequence[PluginConfig], outer: FilterChain | None = None) -> FilterChain | None:
-    if not configs and outer is None:
+def _filters(
+    configs: Sequence[PluginConfig], outer: FilterChain | None = None, health: IHealthRule | None = None
+) -> FilterChain | None:
+    if not configs and outer is None and health is None:
         return None
-    return FilterChain([(each.use, build_plugin("filter", each)) for each in configs], outer)
+    return FilterChain([(each.use, build_plugin("filter", each)) for each in configs], outer, health)
 
 
 def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
@@ -309,6 +346,20 @@ def _rule(route: RouteConfig, target: T, order: int) -> Rule[T]:
 
 
 def _backends(config: Listener, on_health: Callable[[Backend], None] | None) -> dict[str, Backend]:
+    return {
+        item.name: _backend(config, on_health, item.name, item.address, item.weight, item.max_connections)
+        for item in config.backends
+    }
+
+
+def _backend(
+    config: Listener,
+    on_health: Callable[[Backend], None] | None,
+    name: str,
+    address: Address,
+    weight: int,
+    max_connections: int,
+) -> Backend:
     health = config.health_check
     rules = NEVER
     if health.enable_passive_checks:
@@ -320,42 +371,37 @@ def _backends(config: Listener, on_health: Callable[[Backend], None] | None) -> 
             error_rate=health.error_rate_threshold,
             window=health.passive_check_window,
         )
-    return {
-        item.name: Backend(
-            item.name,
-            item.address,
-            weight=item.weight,
-            max_connections=item.max_connections,
-            outlier=rules,
-            on_health=on_health,
-        )
-        for item in config.backends
-    }
+    return Backend(name, address, weight=weight, max_connections=max_connections, outlier=rules, on_health=on_health)
 
 
 def _rules(build: _Build, listener_filters: FilterChain | None) -> list[Rule[HttpRoute]]:
     """A rule for each route; without routes, one that takes everything to all backends."""
     config = build.config
+    rule = config.health_check.rule
+    health = None if rule is None else build_plugin("health rule", rule)
 
-    def target(name: str, members: Sequence[Backend], options: LoadBalancer, **more: Any) -> HttpRoute:
+    def target(name: str, names: Sequence[str], options: LoadBalancer, **more: Any) -> HttpRoute:
+        members = build.groups.members(names)
         affinity, key = _affinity(name, members, options, build.clock)
-        return HttpRoute(name, build.pool(name, members, options), key=key, affinity=affinity, **more)
+        route = HttpRoute(name, build.pool(name, members, options), key=key, affinity=affinity, **more)
+        build.groups.follow(names, route.pool, affinity)
+        return route
 
     def of(route: RouteConfig) -> HttpRoute:
-        more = {**_options(config, route), "filters": _filters(route.filters, listener_filters)}
+        more = {**_options(config, route), "filters": _filters(route.filters, listener_filters, health)}
         if route.resource is not None:
             return _resource_route(build, route, route.resource, more)
-        return target(route.name, build.members(route.backends), route.load_balancer or config.load_balancer, **more)
+        return target(route.name, route.backends, route.load_balancer or config.load_balancer, **more)
 
     if not config.http.routes:
         everything = target(
             "default",
-            tuple(build.backends.values()),
+            (),
             config.load_balancer,
             underscore_headers=config.http.underscore_headers,
             max_body=config.limits.body_size,
             websocket=_websocket(config, None),
-            filters=_filters((), listener_filters),
+            filters=_filters((), listener_filters, health),
         )
         return [Rule(name="default", target=everything)]
     return [_rule(route, of(route), order) for order, route in enumerate(config.http.routes)]

@@ -330,6 +330,16 @@ class TlsProtocolError(BackendError):
     proxy_status = "tls_protocol_error"
 
 
+class BackendUnfit(BackendError):
+    """The health rule counts the attempt as a failure."""
+
+    reason = "unfit"
+
+
+class NoVerdict(ExchangeError):
+    """The health rule does not count the attempt."""
+
+
 class BackendReset(BackendError):
     """The backend closed or reset the connection before its response began."""
 

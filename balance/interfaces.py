@@ -229,3 +229,85 @@ class IResourceFactory(IPluginFactory):
             later (NOT_DONE_YET), and a producer that it registers is paused when the client reads slowly.
             `timeouts.read` limits its silence (504). It should not block.
         """
+
+
+class IDiscovery(Interface):
+    """Finds backends while Balance runs. They appear in statistics as ``name/backend``."""
+
+    def start(found: Any, reactor: Any) -> Any:
+        """Begin. Called once, when Balance starts.
+
+        :param found: call it with a sequence of `balance.model.Discovered`, all that there are now, whenever that may
+            have changed, and as often as you like. Backends that are in it again keep their state; those that are not
+            get no more work. What makes no sense is logged, and changes nothing
+        :param reactor: for timers and connections; in tests a `twisted.internet.task.Clock`
+        :return: nothing, or a Deferred. An exception is logged
+        """
+
+    def stop() -> Any:
+        """End: `found` is not listened to any more. Called once; may return a Deferred."""
+
+
+class IDiscoveryFactory(IPluginFactory):
+    """A plugin that finds backends, by a name in `use` of a listener's `discovery`."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IDiscovery:
+        """Make a discovery, once for each place that names it.
+
+        :param options: an instance of ``Options``; None without
+        """
+
+
+class IHealthRule(Interface):
+    """What an attempt says about the health of its backend: passive checks count what this calls a failure."""
+
+    def is_failure(status: int, error: Any) -> bool:
+        """Called once at the end of each attempt. Must be fast. An exception is logged, and the rule that Balance has
+        by itself decides.
+
+        :param status: of the backend's response; 0 if there was none
+        :param error: `balance.errors.ExchangeError` that ended the attempt, or None
+        :return: whether it counts against the backend. What ended without an error and is no failure counts for it
+        """
+
+
+class IHealthRuleFactory(IPluginFactory):
+    """A plugin that judges attempts, by a name in `health_check.rule`."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IHealthRule:
+        """Make a rule, once for each listener that names it.
+
+        :param options: an instance of ``Options``; None without
+        """
+
+
+class IStatisticsSink(Interface):
+    """Takes statistics to wherever they are wanted. It asks when it wants; no request waits for it."""
+
+    def start(snapshot: Any, reactor: Any) -> Any:
+        """Begin. Called once, when Balance starts.
+
+        :param snapshot: call it for the numbers of now: what JSON at ``/status`` has, as dicts and lists. Costs about a
+            microsecond for each number
+        :param reactor: for timers and connections
+        :return: nothing, or a Deferred. An exception is logged
+        """
+
+    def stop() -> Any:
+        """End. `snapshot` may be called once more. May return a Deferred, which the end of Balance waits for."""
+
+
+class IStatisticsSinkFactory(IPluginFactory):
+    """A plugin that takes statistics, by a name in `statistics`."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IStatisticsSink:
+        """Make a sink, once for each place that names it.
+
+        :param options: an instance of ``Options``; None without
+        """

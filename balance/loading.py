@@ -54,6 +54,9 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         Kind("balancer", "balancing algorithm", interfaces.IBalancerFactory, interfaces.IBalancer),
         Kind("filter", "filter", interfaces.IFilterFactory, interfaces.IFilter),
+        Kind("discovery", "discovery", interfaces.IDiscoveryFactory, interfaces.IDiscovery),
+        Kind("health rule", "health rule", interfaces.IHealthRuleFactory, interfaces.IHealthRule, "is_failure"),
+        Kind("sink", "statistics sink", interfaces.IStatisticsSinkFactory, interfaces.IStatisticsSink),
         Kind("resource", "resource", interfaces.IResourceFactory, IResource),
         Kind("matcher", "route matcher", interfaces.IRouteMatcherFactory, interfaces.IRouteMatcher, "matches"),
     )

@@ -35,6 +35,18 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Discovered(NamedTuple):
+    """A backend that a discovery found.
+
+    ``name`` is unique among what that discovery finds, and stays the same as long as it is the same server.
+    """
+
+    name: str
+    address: Address
+    weight: int = 1
+    max_connections: int = 0
+
+
 class Headers:
     """Ordered header fields: lower-case names beside the lines they came in.
 

@@ -2,6 +2,7 @@
 
     BalanceService (MultiService)
       DemoBackends     if `demo_backends` is given
+      Discovering      what finds backends; one for each discovery
       Watchdog         if `watchdog` is not 0
       MetricsService   if `metrics.enabled`
       ListenerService  a listener and its proxy; one for each
@@ -27,6 +28,7 @@ from balance import signals
 from balance.assembly import Assembly, assemble_all
 from balance.config import Config, made
 from balance.demo import DemoBackends
+from balance.discovery import Discovering
 from balance.explain.live import ask
 from balance.net.deadlines import Deadlines
 from balance.net.descriptors import use_all_descriptors
@@ -39,11 +41,12 @@ from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
-from balance.registry import INSTALLED, balancer_names
+from balance.registry import INSTALLED, balancer_names, build
+from balance.reporting.run import Reporting
 from balance.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 
     from balance.config import Metrics
     from balance.net.tls_client import BackendTls
@@ -107,7 +110,7 @@ class Housekeeping(Service):
         self,
         reactor: Any,
         deadlines: Deadlines,
-        backends: Collection[Backend],
+        backends: Iterable[Backend],
         access_log: AccessLog | None,
         tls: Collection[TlsTermination | BackendTls] = (),
     ) -> None:
@@ -207,10 +210,15 @@ class BalanceService(MultiService):
         views = _views(self.assemblies)
         if config.metrics.enabled:
             MetricsService(reactor, config.metrics, views, self.assemblies).setServiceParent(self)
-        backends = [backend for assembly in self.assemblies for backend in assembly.backends]
         tls = tuple(each for assembly in self.assemblies for each in assembly.tls)
-        self._housekeeping = Housekeeping(reactor, deadlines, tuple(dict.fromkeys(backends)), access_log, tls)
+        self._housekeeping = Housekeeping(reactor, deadlines, Everyone(self.assemblies), access_log, tls)
         self._housekeeping.setServiceParent(self)
+        for assembly in self.assemblies:
+            for group, discovery in assembly.discoveries:
+                Discovering(reactor, group, discovery).setServiceParent(self)
+        for each in config.statistics:
+            sink = build("sink", each)
+            Reporting(reactor, each.use, sink, lambda: status(views)).setServiceParent(self)
         if config.watchdog:
             Watchdog(reactor, config.watchdog).setServiceParent(self)
         #: One for each listener, in the order of the file.
@@ -253,9 +261,19 @@ class BalanceService(MultiService):
         )
 
 
+class Everyone:
+    """The backends that there are now, each once."""
+
+    def __init__(self, assemblies: Sequence[Assembly]) -> None:
+        self._assemblies = assemblies
+
+    def __iter__(self) -> Iterator[Backend]:
+        return iter(dict.fromkeys(backend for assembly in self._assemblies for backend in assembly.backends))
+
+
 def _views(assemblies: Sequence[Assembly]) -> Views:
     """What statistics look at: everything once, also what several listeners use."""
-    backends = tuple(dict.fromkeys(backend for assembly in assemblies for backend in assembly.backends))
+    backends = Everyone(assemblies)
     pools = [pool for assembly in assemblies for pool in assembly.pools]
 
     def idle(backend: Backend) -> int:

@@ -1,5 +1,6 @@
 """The configuration: one YAML file, typed and checked."""
 
+from balance.config.discovery import DiscoveryConfig
 from balance.config.errors import ConfigError, Problem
 from balance.config.load import load, loads
 from balance.config.made import made
@@ -30,6 +31,7 @@ __all__ = [
     "BackendConfig",
     "Config",
     "ConfigError",
+    "DiscoveryConfig",
     "HeaderEditsConfig",
     "HealthCheck",
     "Http",

@@ -6,7 +6,7 @@ is left to the schema, which complains about it anyway. So all mistakes of a fil
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from balance.config.document import Document, Path
@@ -39,11 +39,24 @@ def check(document: Document, data: dict[str, Any] | None = None, path: Path = (
     names = [backend.get("name") for backend in _items(own.get("backends"))]
     yield from _duplicates(document, (*path, "backends"), names)
     all_names = [backend.get("name") for backend in _items(whole.get("backends"))]
+    all_names += [each.get("name") for each in _items(whole.get("discovery"))]
     known = list(dict.fromkeys(name for name in all_names if isinstance(name, str)))
-    if not whole.get("backends") and not own.get("listeners") and not _serves_itself(whole):
+    for index, each in enumerate(_list(own.get("discovery"))):
+        name = _get(each, "name")
+        if isinstance(name, str) and all_names.count(name) > 1:
+            where: Path = (*path, "discovery", index, "name")
+            yield document.problem(where, f"{found(name)}; a backend or another discovery has this name")
+    if (
+        not whole.get("backends")
+        and not whole.get("discovery")
+        and not own.get("listeners")
+        and not _serves_itself(whole)
+    ):
         yield document.problem(path, "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
-    yield from _routes(document, _list(_mapping(own.get("http")).get("routes")), (*path, "http", "routes"), known)
-    yield from _routes(document, _list(own.get("routes")), (*path, "routes"), known)
+    names_found = {each.get("name") for each in _items(whole.get("discovery"))}
+    of_http = _list(_mapping(own.get("http")).get("routes"))
+    yield from _routes(document, of_http, (*path, "http", "routes"), known, names_found)
+    yield from _routes(document, _list(own.get("routes")), (*path, "routes"), known, names_found)
     yield from _metrics(document)
 
 
@@ -53,7 +66,9 @@ def _serves_itself(listener: dict[str, Any]) -> bool:
     return bool(routes) and all(_get(route, "resource") is not None for route in routes)
 
 
-def _routes(document: Document, routes: list[Any], path: Path, known: list[str]) -> Iterator[Problem]:
+def _routes(
+    document: Document, routes: list[Any], path: Path, known: list[str], found_names: Collection[Any]
+) -> Iterator[Problem]:
     yield from _duplicates(document, path, [_get(route, "name") for route in routes])
     for index, route in enumerate(routes):
         if isinstance(route, dict) and "backends" not in route and route.get("resource") is None:
@@ -73,6 +88,9 @@ def _routes(document: Document, routes: list[Any], path: Path, known: list[str])
             elif name in given:
                 yield document.problem(here, f"backend {name!r} is given twice")
             given.add(name)
+            if name in found_names and _get(route, "tls") is not None:
+                message = "'tls' of what a discovery finds is said with the discovery"
+                yield document.problem((*path, index, "tls"), message, at_key=True)
 
 
 def _metrics(document: Document) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from balance.config.schema import Config, Listener, Timeouts
 TCP_IDLE: Final = 3600.0
 _HTTP_ONLY: Final = ("http", "limits", "retries")
 L = TypeVar("L", bound=Listener)
-_PER_FILE: Final = ("demo_backends", "access_log", "metrics", "listeners", "watchdog")
+_PER_FILE: Final = ("demo_backends", "access_log", "metrics", "listeners", "watchdog", "statistics")
 
 
 def inherited(config: Config) -> Config:
@@ -100,6 +100,9 @@ def _check_mode(document: Document, own: dict[str, Any], path: Path, whole: dict
             if key in own:
                 yield document.problem((*path, key), "this key has no meaning in mode tcp", at_key=True)
         yield from _check_keys(document, own, path)
+        if isinstance(own.get("health_check"), dict) and own["health_check"].get("rule") is not None:
+            message = "mode tcp sees no responses: this key has no meaning there"
+            yield document.problem((*path, "health_check", "rule"), message, at_key=True)
         backends = own.get("backends")
         for index, backend in enumerate(backends if isinstance(backends, list) else []):
             if isinstance(backend, dict) and "protocol" in backend:

@@ -19,13 +19,14 @@ _OF_ROUTE: Final = (("filters", "filter"), ("match", "matcher"))
 
 def place_plugins(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Note with every plugin of the mapping at ``path`` where it stands. Changes ``data``."""
-    for holder, key, where, _ in _named(data, path):
+    for holder, key, where, kind in _named(data, path):
         given = holder[key]
         if isinstance(given, str):
             holder[key] = {"use": given, "place": document.place(where)}
         elif isinstance(given, dict):
             if "place" in given:
-                yield document.problem((*where, "place"), "unknown key; allowed here: use, options", at_key=True)
+                allowed = "use, options, name, tls" if kind == "discovery" else "use, options"
+                yield document.problem((*where, "place"), f"unknown key; allowed here: {allowed}", at_key=True)
             given["place"] = document.place(where)
 
 
@@ -49,6 +50,11 @@ def check_plugins(document: Document, data: dict[str, Any], path: Path, plugins:
 
 def _named(data: dict[str, Any], path: Path) -> Iterator[tuple[Any, Any, Path, str]]:
     """Every plugin: what holds it and by which key, its place, its kind."""
+    yield from _listed(data, "discovery", path, "discovery")
+    yield from _listed(data, "statistics", path, "sink")
+    health = data.get("health_check")
+    if isinstance(health, dict) and health.get("rule") is not None:
+        yield health, "rule", (*path, "health_check", "rule"), "health rule"
     http = data.get("http")
     if not isinstance(http, dict):
         return

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from balance.config.discovery import DiscoveryConfig
 from balance.config.http2 import DEFAULT_SESSION, BackendProtocol, Http2, SessionName
 from balance.config.section import PluginConfig, Section
 from balance.config.tls import BackendTlsValue, Fingerprint, Subject, TlsConfig
@@ -351,6 +352,12 @@ class HealthCheck(Section):
     """Passive health: what requests tell about backends. (Active probes are not built yet.)"""
 
     enable_passive_checks: bool = Field(default=True, description="Take backends out that fail.")
+    rule: PluginConfig | None = Field(
+        default=None,
+        description="`mode: http`: what is a failure. Without, whatever a backend does wrong; `statuses`: some "
+        "responses, too; or a plugin's.",
+        examples=[{"use": "statuses", "options": {"statuses": ["500", "502-504"]}}],
+    )
     consecutive_failures: int = Field(
         default=5, ge=0, description="Failures in a row that take a backend out. 0 is never."
     )
@@ -408,6 +415,9 @@ class Listener(Section):
         examples=[":8080"],
     )
     backends: tuple[BackendConfig, ...] = Field(default=(), description="The servers. (Older name: `nodes`.)")
+    discovery: tuple[DiscoveryConfig, ...] = Field(
+        default=(), description="Backends that are found while Balance runs, besides those that are named here."
+    )
     load_balancer: LoadBalancer = Field(default=LoadBalancer(), description="How a backend is chosen.")
     http: Http = Field(default=Http(), description="`mode: http`: HTTP, and the routes.")
     routes: tuple[TcpRouteConfig, ...] = Field(
@@ -472,6 +482,11 @@ class Config(Listener):
     )
     access_log: AccessLogConfig | None = Field(default=None, description="Absent: no access log.")
     metrics: Metrics = Field(default=Metrics(), description="Statistics.")
+    statistics: tuple[PluginConfig, ...] = Field(
+        default=(),
+        description="Where else statistics go: `statsd`, or plugins.",
+        examples=[[{"use": "statsd", "options": {"address": "127.0.0.1:8125"}}]],
+    )
     watchdog: Duration = Field(
         default=0.1,
         ge=0,

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from balance.codec.edited import check_fields, check_request
-from balance.errors import ExchangeError, NoBackend, NoRoute
+from balance.errors import BackendUnfit, ExchangeError, NoBackend, NoRoute, NoVerdict, Source
 from balance.filters import PASS_BODY, Answer, Context
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
@@ -325,8 +325,26 @@ class FilteredExchange(Exchange):
                 head.headers = good.copy()
         self._answer(head, body, error)
 
+    def _judged(self, error: ExchangeError | None) -> ExchangeError | None:
+        """What the backend is to be told about the attempt that has ended."""
+        health = self.filtering.chain.health
+        if health is None or (error is not None and error.source is Source.CLIENT):
+            return error
+        response = self.filtering.context.response
+        try:
+            failure = health.is_failure(0 if response is None else response.status, error)
+        except Exception:
+            _log.failure("health rule failed")
+            return error
+        return BackendUnfit() if failure else None if error is None else NoVerdict()
+
+    def _drop_backend(self, error: ExchangeError | None) -> None:
+        super()._drop_backend(self._judged(error))
+
     def _close(self, error: ExchangeError | None) -> None:
         filtering = self.filtering
+        if self.backend is not None and filtering.chain.health is not None:
+            self._drop_backend(None)
         filtering.close()
         if error is not None:
             filtering.context.error = error

@@ -22,6 +22,7 @@ from balance.http.filtered import FilteredExchange, begin, find_route
 from balance.http.lane import Lane
 
 if TYPE_CHECKING:
+    from balance.interfaces import IHealthRule
     from balance.pool.backend import Backend
 
 _log = Logger()
@@ -36,9 +37,16 @@ class FilterChain:
 
     :param filters: with their names, in the order of the configuration
     :param outer: those of the listener, around a route's. Their `request_head` is over when there is a route
+    :param health: judges attempts; None for the rule that backends have by themselves
     """
 
-    def __init__(self, filters: Iterable[tuple[str, Any]], outer: FilterChain | None = None) -> None:
+    def __init__(
+        self,
+        filters: Iterable[tuple[str, Any]],
+        outer: FilterChain | None = None,
+        health: IHealthRule | None = None,
+    ) -> None:
+        self.health = health
         around = outer.filters if outer is not None else ()
         #: (name, filter), the outermost first; names are unique.
         self.filters: tuple[tuple[str, Any], ...] = _numbered(*around, *((n, as_filter(each)) for n, each in filters))
@@ -60,7 +68,13 @@ class FilterChain:
         self.on_response = bool(self.response_head or self.response_body or self.response_trailers)
         #: An exchange whose `request_head` is over is one like any other.
         self.head_only = not (
-            self.choose_backends or self.on_attempt or self.on_request or self.on_response or self.error or self.log
+            self.choose_backends
+            or self.on_attempt
+            or self.on_request
+            or self.on_response
+            or self.error
+            or self.log
+            or health is not None
         )
 
     def _phase(self, phase: str, filters: tuple[tuple[str, Any], ...] | None = None) -> tuple[Phase, ...]:

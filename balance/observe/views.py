@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from balance.observe.counters import ListenerCounters, TlsCounters
@@ -107,11 +107,11 @@ class Views:
     def __init__(
         self,
         listeners: Sequence[ListenerView],
-        backends: Sequence[Any],
+        backends: Iterable[Any],
         pools: Sequence[PoolView],
         idle: Callable[[Any], int],
     ) -> None:
         self.listeners = listeners
-        self.backends: Sequence[BackendView] = backends
+        self.backends: Iterable[BackendView] = backends
         self.pools = pools
         self.idle = idle

@@ -172,7 +172,7 @@ class StickyCookie:
     :raises ValueError: the name is not a token, or the secret is too short
     """
 
-    __slots__ = ("_cookies", "_name", "_names")
+    __slots__ = ("_attributes", "_cookies", "_name", "_names", "_secret")
 
     def __init__(
         self, name: str, secret: bytes, backend_names: Iterable[str], *, secure: bool = False, ttl: float = 0
@@ -187,10 +187,16 @@ class StickyCookie:
             attributes += b"; Max-Age=%d" % max(1, ttl)
         if secure:
             attributes += b"; Secure"
-        values = {backend: _keyed_hash(backend, secret) for backend in backend_names}
+        self._attributes = attributes
+        self._secret = secret
+        self.set_names(backend_names)
+
+    def set_names(self, backend_names: Iterable[str]) -> None:
+        """Those that may be recalled from now on."""
+        values = {backend: _keyed_hash(backend, self._secret) for backend in backend_names}
         #: Looked up by hash: bytes are compared only where all of it fits, so time tells nothing about a near miss.
         self._names = {value: backend for backend, value in values.items()}
-        self._cookies = {backend: self._name + b"=" + value + attributes for backend, value in values.items()}
+        self._cookies = {backend: self._name + b"=" + value + self._attributes for backend, value in values.items()}
 
     def recall(self, head: Any, client_ip: str) -> str | None:
         value = cookie_value(head.headers, self._name)

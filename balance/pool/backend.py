@@ -12,10 +12,11 @@ from typing import Final, Protocol
 
 from zope.interface import implementer
 
-from balance.errors import ExchangeError, Source, StaleConnection
+from balance.errors import ExchangeError, Source
 from balance.interfaces import ICandidate
 from balance.model import Address
 from balance.resilience.outlier import DEFAULT_RULES, EJECTED, HEALTHY, PROBING, Outlier, OutlierRules
+from balance.resilience.verdict import DEFAULT as DEFAULT_VERDICT
 
 DISABLED: Final = "disabled"
 
@@ -197,7 +198,7 @@ class Backend:
             self.active = 0
             raise RuntimeError(f"backend {self.name}: released more often than leased")
         before = self.state
-        failed = error is not None and error.source is Source.BACKEND and not isinstance(error, StaleConnection)
+        failed = DEFAULT_VERDICT.is_failure(0, error)
         if failed:
             self.failures += 1
         health = self.health

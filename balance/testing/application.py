@@ -16,7 +16,7 @@ from balance.codec.certificates import PeerCertificate
 from balance.config import Config, load, made
 from balance.http.exchange import Exchange
 from balance.http.proxy import HttpProxy
-from balance.model import Address
+from balance.model import Address, Discovered
 from balance.net.deadlines import Deadlines
 from balance.pool.backend import Backend, sweep
 from balance.pool.pool import Pool
@@ -95,10 +95,7 @@ class Application:
     def _take(self, assemblies: Sequence[Assembly]) -> None:
         #: What each listener was turned into, in the order of the configuration.
         self.assemblies = list(assemblies)
-        self._members = tuple(dict.fromkeys(backend for each in self.assemblies for backend in each.backends))
-        for backend in self._members:
-            fake = self.backends[backend.name] = FakeBackend(backend.name, self.clock, self.attribute)
-            self._by_address.setdefault(backend.address, fake)
+        self._meet_backends()
         self.clock.callLater(_HOUSEKEEPING, self._keep_house)
 
     # --- asking ------------------------------------------------------------------------------------------------
@@ -225,6 +222,25 @@ class Application:
         self.clock.advance(max(0.0, due - self.clock.seconds()))
         self.settle()
         return True
+
+    def found(self, discovery: str, *backends: Discovered) -> None:
+        """Let a discovery of the configuration find these, and no others; each gets a fake.
+
+        :param discovery: its name
+        """
+        groups = {group.name: group for each in self.assemblies for group, _ in each.discoveries}
+        groups[discovery].found(backends)
+        self._meet_backends()
+
+    def _meet_backends(self) -> None:
+        for backend in self._members:
+            if backend.name not in self.backends:
+                self.backends[backend.name] = FakeBackend(backend.name, self.clock, self.attribute)
+            self._by_address.setdefault(backend.address, self.backends[backend.name])
+
+    @property
+    def _members(self) -> tuple[Backend, ...]:
+        return tuple(dict.fromkeys(backend for each in self.assemblies for backend in each.backends))
 
     def _keep_house(self) -> None:
         sweep(self._members, self.deadlines.now)

@@ -14,7 +14,7 @@ from balance.config.values import Duration
 from balance.errors import RequestDenied
 from balance.filters import PASS_BODY, Answer, Context, Filter, phase
 from balance.interfaces import ICandidate
-from balance.model import Headers, RequestHead, ResponseHead
+from balance.model import Address, Discovered, Headers, RequestHead, ResponseHead
 
 #: What filters wait for, and what they saw; a test empties it.
 waiting: list[Deferred[Any]] = []
@@ -384,3 +384,25 @@ class Push:
 
     def stopProducing(self) -> None:
         self.calls.append("stop")
+
+
+class Told:
+    """A discovery that finds what it is told."""
+
+    class Options(BaseModel):
+        names: list[str] = []
+
+    def __init__(self, options: Options) -> None:
+        self.names = options.names
+        self.found: Any = None
+
+    def start(self, found: Any, reactor: Any) -> None:
+        self.found = found
+        seen.append(self)
+        self.tell(*self.names)
+
+    def tell(self, *names: str) -> None:
+        self.found([Discovered(name, Address("10.0.0.1", 8000 + int(name))) for name in names])
+
+    def stop(self) -> None:
+        seen.append("stopped")

@@ -269,7 +269,7 @@ class Working(Case):
 
     def test_the_names_of_built_in_filters(self) -> None:
         self.assertEqual(plugin_names("filter"), ["answer", "redirect-https", "request-id"])
-        self.assertEqual(str(find("filter", "answer")), "filter 'answer' (balance.plugins.filters.Builtin)")
+        self.assertEqual(str(find("filter", "answer")), "filter 'answer' (balance.plugins.made.Made)")
 
 
 class BuiltIn(Case):
