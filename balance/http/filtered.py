@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from balance.codec.edited import check_fields, check_request
+from balance.codec.edited import check_fields, check_request, snapshot
 from balance.errors import BackendUnfit, ExchangeError, NoBackend, NoRoute, NoVerdict, Source
 from balance.filters import PASS_BODY, Answer, Context
 from balance.http.answers import answer
@@ -77,13 +77,15 @@ def begin(exchange: Exchange, filtering: Filtering, done: int, result: Any) -> S
 def _heads(exchange: Exchange, filtering: Filtering, done: int, result: Any) -> Generator[Any, Any, bool]:
     """`request_head` of the chain; whether one of them has answered."""
     lane, request = filtering.request, exchange.request
+    before = snapshot(request)
     for lane.name, function in filtering.chain.request_head[done:]:
         answered = yield function(filtering.context) if result is None else result
         result = None
         if answered is not None:
             yield from _answer(exchange, filtering, answered)
             return True
-    check_request(request)
+    if snapshot(request) != before or done:
+        check_request(request)
     return False
 
 
@@ -229,10 +231,13 @@ class FilteredExchange(Exchange):
         filtering = self.filtering
         chain, lane = filtering.chain, filtering.response
         passed = []
+        lines = head.headers.lines
+        count = len(lines)
         for lane.name, function in chain.response_head:
             if (yield function(filtering.context, head)) is PASS_BODY:
                 passed.append(lane.name)
-        check_fields(head.headers)
+        if head.headers.lines is not lines or len(lines) != count:
+            check_fields(head.headers)
         if chain.response_body and head.length != NO_BODY:
             body = filtering.body = tuple(each for each in chain.response_body if each[0] not in passed)
             resized = any(name not in chain.exact for name, _ in body)
