@@ -297,11 +297,11 @@ security: {rate_limit: {enabled: true}}
             "least-connections-weighted, consistent-hash, bounded-consistent-hash, session-affinity, random"
         )
         keys = (
-            "mode, listen, backends, load_balancer, http, routes, timeouts, limits, retries, health_check, "
-            "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics, watchdog"
+            "mode, listen, backends, discovery, load_balancer, http, routes, timeouts, limits, retries, health_check, "
+            "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics, statistics, watchdog"
         )
         health = (
-            "enable_passive_checks, consecutive_failures, error_rate_threshold, passive_check_window, ejection_time, "
+            "enable_passive_checks, rule, consecutive_failures, error_rate_threshold, passive_check_window, ejection_time, "
             "max_ejection_time, max_ejected"
         )
         self.assertEqual(
