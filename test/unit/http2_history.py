@@ -302,7 +302,7 @@ class Run:
                 end.given_up.add(stream)
 
     def go_away(self, which: int, how: int) -> None:
-        end = self.pick(self.clients if how % 4 == 0 else self.http2, which)
+        end = self.pick(self.http2, which)
         if end is not None:
             highest = 0 if end.client else end.connection.highest_inbound_stream_id
             with self.may_fail():
