@@ -363,6 +363,10 @@ class StreamUnprocessed(StaleConnection):
     reason = "stream_unprocessed"
 
 
+class StreamRefused(StreamUnprocessed):
+    """The backend refused the stream (REFUSED_STREAM): it has too much to do, so another one is asked first."""
+
+
 class StreamBroken(BackendReset):
     """The backend reset the stream.
 

@@ -24,6 +24,8 @@ from balance.errors import (
     QueueTimeout,
     Retry,
     StaleConnection,
+    StreamRefused,
+    StreamUnprocessed,
 )
 from balance.http.answers import answer
 from balance.model import HTTP10, Headers, RequestHead, ResponseHead
@@ -291,7 +293,7 @@ class Exchange(Timed):
             self.client.abort(error)
         elif self._may_retry(error):
             self.proxy.counters.retries += 1
-            if not stale:
+            if not stale or isinstance(error, StreamRefused):
                 self.tried = (*self.tried, backend)
             self._again(error)
         else:
@@ -314,11 +316,14 @@ class Exchange(Timed):
 
     def _again(self, error: ExchangeError) -> None:
         backend = self._choose()
+        if backend is None and isinstance(error, StreamRefused):
+            self.tried = self.tried[:-1]  # there is no other one
+            backend = self._choose()
         if backend is None:
             self.fail(error)  # says more than "no backend": it is why there is none left
             return
-        # After a stale connection only a fresh one proves anything.
-        self._lease(backend, reuse=not isinstance(error, StaleConnection))
+        # After a stale connection only a fresh one proves anything; one that said what it did not do is not stale.
+        self._lease(backend, reuse=isinstance(error, StreamUnprocessed) or not isinstance(error, StaleConnection))
 
     def fail(self, error: ExchangeError) -> None:
         """Answer with an error; the response has not begun."""

@@ -38,6 +38,7 @@ from balance.errors import (
     ResponseTruncated,
     StaleConnection,
     StreamBroken,
+    StreamRefused,
     StreamUnprocessed,
 )
 from balance.http.http2_link import Http2Link, Http2Stream
@@ -232,7 +233,7 @@ class Http2BackendStream(Http2Stream):
             code = Code.INTERNAL_ERROR if event.code in _RETRIED else event.code
             self.fail(StreamBroken(f"the backend reset the stream in its response, code {event.code}", code))
         elif event.code == Code.REFUSED_STREAM:
-            self.fail(StreamUnprocessed("the backend refused the stream"))
+            self.fail(StreamRefused("the backend refused the stream"))
         else:
             self.fail(StreamBroken(f"the backend reset the stream, code {event.code}", event.code))
 

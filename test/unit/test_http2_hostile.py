@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from h2.settings import SettingCodes
 
+from balance.pool.pool import Pool
 from test.unit.http2_cases import on_every_session
 from test.unit.http2_peers import POST, Http2Peer, backend_of, client_of
 from test.unit.support import Peer, World
@@ -174,6 +175,25 @@ class Backends(Base):
             client.pump()
         self.assertEqual(client.streams[stream].value(b":status"), b"502")
         self.assert_rest(world)
+
+    def test_refused_by_the_one_that_would_be_chosen_again(self) -> None:
+        """Whoever balances: one that refuses is asked again only where there is no other."""
+        for count in (2, 1):
+            world = self.both(backends=count)
+            self.patch(Pool, "pick", lambda pool, key, tried: next((b for b in pool.members if b not in tried), None))
+            client = client_of(world)
+            stream = client.request(POST, b"x")
+            first = backend_of(world)
+            first.reset(1, 7)
+            if count == 2:
+                backend_of(world).respond(1)
+            else:
+                first.respond(3)
+                self.assertEqual(world.dialer.dials, [])
+            client.pump()
+            self.assertEqual(client.streams[stream].value(b":status"), b"200")
+            self.assertEqual([each.requests for each in world.backends], [1, 1] if count == 2 else [2])
+            self.assert_rest(world)
 
     def test_goaway_twice(self) -> None:
         world = self.both()
