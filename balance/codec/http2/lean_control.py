@@ -7,9 +7,9 @@ of a stream resets the stream (section 5.4.2).
 from __future__ import annotations
 
 from balance.codec.http2 import lean_frames as frames
-from balance.codec.http2.defences import ConnectionFault
+from balance.codec.http2.defences import CREDIT_MAX, ConnectionFault
 from balance.codec.http2.events import GoAwayReceived, PingAcknowledged, SettingsReceived, StreamReset
-from balance.codec.http2.lean_frames import MAX_WINDOW, read_word
+from balance.codec.http2.lean_frames import MAX_WINDOW
 from balance.codec.http2.lean_stream import Stream
 from balance.codec.http2.lean_wire import LARGEST_FRAME, PING_DATA, LeanWire
 from balance.codec.http2.session import Code
@@ -33,33 +33,35 @@ class LeanControl(LeanWire):
 
     # --- the connection ---------------------------------------------------------------------------------------
 
-    def _on_window_update(self, stream_id: int, body: bytes) -> None:
+    def _on_window_update(self, stream_id: int, increment: int) -> None:
         """Section 6.9."""
-        if len(body) != 4:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has four bytes")
-        increment = read_word(body)[0] & MAX_WINDOW
-        self._defences.answer()
+        increment &= MAX_WINDOW
+        defences = self._defences
+        if 0 < defences.credit <= CREDIT_MAX:
+            defences.credit -= 1
+        else:
+            defences.answer()
         if not stream_id:
             if not increment:
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
             self._send_window += increment
             if self._send_window > MAX_WINDOW:  # section 6.9.1
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "the connection's window is too large")
-            self._flush(0)
-            return
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            if self._idle(stream_id):
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never opened")
-            return  # section 5.1: it may have crossed the stream's end
-        if not increment:
-            self._fault(stream, Code.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
-            return
-        stream.send_window += increment
-        if stream.send_window > MAX_WINDOW:
-            self._fault(stream, Code.FLOW_CONTROL_ERROR, "the stream's window is too large")
-            return
-        self._flush(stream_id)
+        else:
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                if self._idle(stream_id):
+                    raise ConnectionFault(Code.PROTOCOL_ERROR, "WINDOW_UPDATE of a stream that was never opened")
+                return  # section 5.1: it may have crossed the stream's end
+            if not increment:
+                self._fault(stream, Code.PROTOCOL_ERROR, "WINDOW_UPDATE by nothing")
+                return
+            stream.send_window += increment
+            if stream.send_window > MAX_WINDOW:
+                self._fault(stream, Code.FLOW_CONTROL_ERROR, "the stream's window is too large")
+                return
+        if self.queued:
+            self._flush(stream_id)
 
     def _on_settings(self, stream_id: int, flags: int, body: bytes) -> None:
         """Section 6.5."""

@@ -31,6 +31,7 @@ from balance.codec.http2.lean_frames import (
     HEADERS,
     PADDED,
     PRIORITY_FLAG,
+    WINDOW_UPDATE,
     read_head,
     read_word,
 )
@@ -40,6 +41,8 @@ from balance.errors import BadRequest, ExchangeError
 
 #: A header block may be larger than the list that it unpacks to, but not by more: Huffman's longest code has 30 bits.
 _PACKED_MAX: Final = 4
+#: Flags of HEADERS that go with more work than reading a block.
+_UNUSUAL_HEAD: Final = PADDED | PRIORITY_FLAG | END_HEADERS
 
 
 class LeanSession(LeanControl):
@@ -106,12 +109,16 @@ class LeanSession(LeanControl):
                 self._more_data(data[start:])
                 break
             at = end
-            if kind == HEADERS and flags & 0x2C == END_HEADERS and not self._block_stream and self._settings_heard:
+            if self._block_stream or not self._settings_heard:
+                self._on_frame(kind, flags, stream_id, data[start:end])
+            elif kind == HEADERS and flags & _UNUSUAL_HEAD == END_HEADERS:
                 self._on_block(stream_id, flags, data[start:end])
-            elif kind == DATA and not flags & PADDED and not self._block_stream and self._settings_heard:
+            elif kind == DATA and not flags & PADDED:
                 stream = self._data_head(stream_id, flags, length, length)
                 if stream is not None:
                     self._data(stream, data[start:end], length, flags & END_STREAM)
+            elif kind == WINDOW_UPDATE and length == 4:
+                self._on_window_update(stream_id, read_word(data, start)[0])
             else:
                 self._on_frame(kind, flags, stream_id, data[start:end])
         if at < size:
@@ -127,14 +134,14 @@ class LeanSession(LeanControl):
         return data[size:]
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, body: bytes) -> None:
-        """A frame that is not the usual HEADERS or DATA."""
+        """A frame that is not the usual HEADERS, DATA or WINDOW_UPDATE."""
         if not self._settings_heard and (kind != frames.SETTINGS or flags & frames.ACK):  # section 3.4
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if self._block_stream and (kind != CONTINUATION or stream_id != self._block_stream):  # section 6.10
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
-        if kind == frames.WINDOW_UPDATE:
-            self._on_window_update(stream_id, body)
-        elif kind == HEADERS:
+        if kind == WINDOW_UPDATE:
+            raise ConnectionFault(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has four bytes")
+        if kind == HEADERS:
             self._on_headers(stream_id, flags, body)
         elif kind == DATA:
             self._on_padded_data(stream_id, flags, body)

@@ -170,17 +170,17 @@ class LeanWire:
             return 0
         outbox = self._outbox
         size = len(data)
-        if stream_id not in outbox:
+        if not self.queued or stream_id not in outbox:
             room = stream.send_window
             if room > self._send_window:
                 room = self._send_window
             if size <= room or not size:  # nothing is no matter of windows (RFC 9113, section 6.9)
                 if size or ended:
-                    self.put_data(stream_id, data, ended, False)
+                    self._write(stream, data, ended, False)
                 return 0
             if room > 0:
                 view = memoryview(data)
-                self.put_data(stream_id, view[:room], False, True)
+                self._write(stream, view[:room], False, True)
                 data = bytes(view[room:])
         outbox.add(stream_id, data, ended)
         self.queued = outbox.queued
@@ -192,7 +192,7 @@ class LeanWire:
         stream = self._streams.get(stream_id)
         if stream is None or stream.ending:
             return
-        if stream_id in self._outbox:
+        if self.queued and stream_id in self._outbox:
             stream.ending = True
             self._outbox.end(stream_id, trailer_list(trailers) if trailers else None)
         elif trailers:
@@ -200,11 +200,11 @@ class LeanWire:
             encoder = self._encoder
             self._put_head(stream, encoder.recall(key) or encoder.encode_head((), trailers, (), key), True)
         else:
-            self.put_data(stream_id, b"", True, False)
+            self._write(stream, b"", True, False)
 
     def waiting(self, stream_id: int) -> int:
         """See `Session.waiting`."""
-        return self._outbox.waiting(stream_id)
+        return self._outbox.waiting(stream_id) if self.queued else 0
 
     # What the outbox asks of a session (`balance.codec.http2.outbox.Wire`).
 
@@ -219,12 +219,14 @@ class LeanWire:
 
     def put_data(self, stream_id: int, data: bytes | memoryview, ended: bool, cut: bool) -> None:
         """Write DATA; the windows take it."""
-        stream = self._streams[stream_id]
+        self._write(self._streams[stream_id], data, ended, cut)
+
+    def _write(self, stream: Stream, data: bytes | memoryview, ended: bool, cut: bool) -> None:
         size = len(data)
         self._send_window -= size
         stream.send_window -= size
         self._defences.credit += (size >> EARNED_SHIFT) + (0 if cut else EARNED)
-        frames.data(self._out, stream_id, data, ended, self._frame_size)
+        frames.data(self._out, stream.id, data, ended, self._frame_size)
         if ended:
             stream.ending = True
             self._local_end(stream)
