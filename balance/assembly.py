@@ -46,7 +46,7 @@ from balance.secure import backend_tls, certificate_fields, private_fields, term
 from balance.sessions import server_sessions
 from balance.tcp.proxy import TCPProxyFactory
 from balance.tcp.route import TcpRoute
-from balance.websocket.options import WebSocketOptions
+from balance.websocket.options import MessageOptions, WebSocketOptions
 
 if TYPE_CHECKING:
     from balance.config import (
@@ -299,7 +299,7 @@ def _assemble_http(build: _Build) -> Assembly:
         drain_spread=config.http.websocket.drain_spread,
         tls=tls,
         filters=listener_filters,
-        http2=server_sessions(config),
+        http2=server_sessions(config, connect=all(rule.target.websocket.enabled for rule in rules)),
     )
     pools = tuple(rule.target.pool for rule in rules)
     watched: list[TlsTermination | BackendTls] = [*reach.tls, *([tls] if tls is not None else [])]
@@ -413,7 +413,8 @@ def _resource_route(build: _Build, route: RouteConfig, resource: PluginConfig, m
     pool = Pool(build.config.prefix + route.name, [inside], RoundRobin())
     root = build_plugin("resource", resource)
     served = ResourceConnections(inside, root, build.deadlines, build.config.timeouts)
-    return HttpRoute(route.name, pool, connections={inside: served}, **more)
+    ignored = WebSocketOptions(enabled=False, ignore=True)  # a resource answers, and takes nothing over
+    return HttpRoute(route.name, pool, connections={inside: served}, **{**more, "websocket": ignored})
 
 
 def _options(config: Listener, route: RouteConfig) -> dict[str, Any]:
@@ -436,6 +437,26 @@ def _websocket(config: Listener, own: WebSocketConfig | None) -> WebSocketOption
         origins=asked.origins,
         idle_timeout=asked.idle_timeout,
         close_timeout=asked.close_timeout,
+        subprotocols=asked.subprotocols,
+        messages=_messages(asked) if asked.needs_messages else None,
+    )
+
+
+def _messages(asked: WebSocketConfig) -> MessageOptions:
+    from balance.websocket.autobahn_adapter import AutobahnEndpoints  # large, and few need it
+
+    return MessageOptions(
+        AutobahnEndpoints(
+            max_message=asked.max_message_size,
+            max_frame=asked.max_frame_size,
+            compress_client=asked.compression.client,
+            compress_backend=asked.compression.backend,
+            context_takeover=asked.compression.context_takeover,
+        ),
+        ping_client=asked.ping_client,
+        ping_backend=asked.ping_backend,
+        ping_timeout=asked.ping_timeout,
+        filters=[build_plugin("websocket_filter", each) for each in asked.filters],
     )
 
 

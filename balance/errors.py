@@ -152,6 +152,18 @@ class OriginRefused(RequestDenied):
     reason = "origin_refused"
 
 
+class SubprotocolRefused(RequestDenied):
+    """A WebSocket handshake that offers none of the subprotocols the route allows."""
+
+    reason = "subprotocol_refused"
+
+
+class ClientViolation(ClientError):
+    """The client broke a rule of WebSocket, or a limit on its messages."""
+
+    reason = "websocket_violation"
+
+
 class UpgradeRefused(ClientError):
     """WebSocket is switched off here; ask again without the upgrade."""
 
@@ -267,6 +279,19 @@ class OutOfResources(ExchangeError):
     retry = Retry.UNSENT
     reason = "out_of_resources"
     proxy_status = "proxy_internal_error"
+
+
+class WebSocketFilterFailed(ExchangeError):
+    """A filter of WebSocket messages raised an exception; its traceback is in the log."""
+
+    reason = "websocket_filter_failed"
+
+
+class ClosedByFilter(ExchangeError):
+    """A filter closed the WebSocket connection."""
+
+    source = Source.CLIENT
+    reason = "websocket_filter_closed"
 
 
 # --- what a backend does wrong ------------------------------------------------------------------------------
@@ -428,6 +453,8 @@ class NotHttp2(BackendError):
 class NoUpgrade(BackendError):
     """The backend does not take WebSocket over HTTP/2 (RFC 8441)."""
 
+    source = Source.BALANCE  # nothing is wrong with it; another one may take it
+    retry = Retry.UNSENT
     reason = "no_upgrade"
     proxy_status = "http_upgrade_failed"
 
@@ -437,3 +464,10 @@ class TunnelLost(BackendError):
 
     reason = "tunnel_lost"
     proxy_status = "connection_terminated"
+
+
+class BackendViolation(BackendError):
+    """The backend broke a rule of WebSocket, or a limit on its messages."""
+
+    reason = "backend_websocket_violation"
+    proxy_status = "http_protocol_error"

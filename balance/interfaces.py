@@ -216,6 +216,66 @@ class IFilterFactory(IPluginFactory):
         """
 
 
+class IWebSocketConnection(Interface):
+    """An open WebSocket connection, as a filter sees it. Of no use any more after `IWebSocketFilter.closed`."""
+
+    request = Attribute("balance.model.RequestHead: the handshake as it was sent to the backend; to be read only")
+    client_ip = Attribute("str: the client's address")
+    route = Attribute("str: the name of the route")
+    state = Attribute("dict[str, Any]: for filters to keep something in, for as long as the connection lives")
+
+    def send_to_client(data: str | bytes) -> None:
+        """Send a message of our own, past all filters: text (str) or binary (bytes). Dropped if the client has gone."""
+
+    def send_to_backend(data: str | bytes) -> None:
+        """Likewise, to the backend."""
+
+    def close(code: int = 1000, reason: str = "") -> None:
+        """Close it in good order, on both sides. Counted as `websocket_filter_closed`.
+
+        :param code: 1000, 1008 or such, or 3000 to 4999 (RFC 6455, section 7.4)
+        :param reason: at most 123 bytes of UTF-8
+        """
+
+
+class IWebSocketFilter(Interface):
+    """Sees, changes, drops and answers the messages of WebSocket connections; named by a route's `websocket.filters`.
+
+    One object serves all connections of its route. Messages are complete, decompressed and checked, at most
+    `max_message_size` bytes; text is str. An exception ends the connection (1011) and is logged.
+    """
+
+    def opened(connection: IWebSocketConnection) -> None:
+        """The handshake is done; no message has come yet."""
+
+    def from_client(connection: IWebSocketConnection, data: str | bytes) -> str | bytes | None:
+        """A message of the client's. Filters see it in the order of the configuration.
+
+        :returns: what the next filter, or the backend, is given: the same, or another one; None drops it
+        """
+
+    def from_backend(connection: IWebSocketConnection, data: str | bytes) -> str | bytes | None:
+        """A message of the backend's. Filters see it in the opposite order."""
+
+    def closed(connection: IWebSocketConnection, code: int) -> None:
+        """The connection is over.
+
+        :param code: of the first Close frame; 1005 if that had none, 1006 if there was no Close frame
+        """
+
+
+class IWebSocketFilterFactory(IPluginFactory):
+    """A plugin that adds a WebSocket filter, by a name in `websocket.filters`."""
+
+    Options = Attribute("type[pydantic.BaseModel] | None: what `options` may say; None: nothing")
+
+    def build(options: Any) -> IWebSocketFilter:
+        """Make a filter, once for each route that names it.
+
+        :param options: an instance of ``Options``; None without
+        """
+
+
 class IResourceFactory(IPluginFactory):
     """A plugin that serves a route by itself, by a name in `resource` of the route."""
 

@@ -59,6 +59,12 @@ KINDS: Mapping[str, Kind] = {
         Kind("sink", "statistics sink", interfaces.IStatisticsSinkFactory, interfaces.IStatisticsSink),
         Kind("resource", "resource", interfaces.IResourceFactory, IResource),
         Kind("matcher", "route matcher", interfaces.IRouteMatcherFactory, interfaces.IRouteMatcher, "matches"),
+        Kind(
+            "websocket_filter",
+            "WebSocket filter",
+            interfaces.IWebSocketFilterFactory,
+            interfaces.IWebSocketFilter,
+        ),
     )
 }
 

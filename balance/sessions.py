@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 _MODULES: Final = {"h2": "balance.codec.http2.h2_session", "lean": "balance.codec.http2.lean"}
 
 
-def server_sessions(config: Listener) -> Callable[[], Session] | None:
-    """What makes the session of a client's connection; None where HTTP/2 is switched off."""
+def server_sessions(config: Listener, *, connect: bool = False) -> Callable[[], Session] | None:
+    """What makes the session of a client's connection; None where HTTP/2 is switched off.
+
+    :param connect: offer extended CONNECT (RFC 8441)
+    """
     if not config.http.enable_http2:
         return None
-    return _maker(config.http.http2_session, "ServerSession", _options(config.http, config.limits))
+    return _maker(config.http.http2_session, "ServerSession", _options(config.http, config.limits, connect))
 
 
 def client_sessions(config: Listener, backend: BackendConfig) -> Callable[[], Session]:
@@ -38,7 +41,7 @@ def _maker(name: str, cls: str, options: SessionOptions) -> Callable[[], Session
     return lambda: implementation(options)
 
 
-def _options(http: Http, limits: Limits) -> SessionOptions:
+def _options(http: Http, limits: Limits, connect: bool = False) -> SessionOptions:
     http2 = http.http2
     return SessionOptions(
         max_streams=http2.max_streams,
@@ -52,4 +55,5 @@ def _options(http: Http, limits: Limits) -> SessionOptions:
         reset_rate=http2.reset_rate,
         control_burst=http2.control_burst,
         control_rate=http2.control_rate,
+        connect=connect,
     )

@@ -27,6 +27,8 @@ from benchmarks.processes import PINNED, free_port, running
 from benchmarks.report import idle_table, scenario_table
 
 IDLE = 5000
+#: Those that keep connections to their backends.
+KEPT = ("haproxy", "nginx", "balance")
 
 
 def main() -> int:
@@ -56,7 +58,7 @@ def main() -> int:
                     print(scenario_table(scenario, results), flush=True)
             for name, tcp in (("idle", False), ("tcp-idle", True)):
                 if name in options.scenario:
-                    idle = {p.name: _idle(p, folder, ports, tcp) for p in _able(peers, tcp) if p.name != "twisted.web"}
+                    idle = {p.name: _idle(p, folder, ports, tcp) for p in _able(peers, tcp) if p.name in KEPT}
                     collected[name] = idle
                     print(idle_table(idle, IDLE, "relayed" if tcp else "kept"), flush=True)
         if "h2-idle" in options.scenario:
@@ -116,7 +118,7 @@ def _run(
             server = [sys.executable, "-m", "benchmarks.grpc", "server", str(ports[0])]
             stack.enter_context(running(server, ports[0], folder / "grpc.log", proxy=False))
         for peer in _able(peers, scenario.tcp):
-            if peer.name in scenario.skip:
+            if peer.name in scenario.skip or (peer.name == "balance-messages" and not scenario.websocket):
                 continue
             setting = Setting(
                 folder,

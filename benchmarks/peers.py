@@ -76,6 +76,15 @@ def balance(setting: Setting) -> list[str]:
     return [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "balance", "--config", path]
 
 
+def balance_messages(setting: Setting) -> list[str]:
+    """Where WebSocket messages are relayed, in place of bytes."""
+    command = balance(setting)
+    path = Path(command[-1])
+    path = path.rename(path.with_name("balance-messages.yaml"))
+    path.write_text(path.read_text() + "http: {websocket: {messages: true}}\n")
+    return [*command[:-1], str(path)]
+
+
 def haproxy(setting: Setting) -> list[str]:
     rules = "".join(f"  use_backend b if {{ req.hdr({ROUTE_HEADER}) -m str t{n} }}\n" for n in range(setting.routes))
     proto = " proto h2" if setting.http2_backends else ""
@@ -195,6 +204,7 @@ PEERS = (
     Peer("haproxy", "haproxy", haproxy),
     Peer("nginx", "nginx", nginx),
     Peer("balance", sys.executable, balance),
+    Peer("balance-messages", sys.executable, balance_messages),
     Peer("twisted.web", sys.executable, twisted_web),
 )
 

@@ -51,13 +51,13 @@ def check_request(head: RequestHead) -> None:
     :raises BadRequest: it has a body, or no key, or one that is none
     :raises WrongWebSocketVersion: not version 13
     """
-    if head.version == HTTP2:
-        return  # RFC 8441 has neither key nor body, and its version is checked by the backend
-    if head.length:
+    if head.length and head.version != HTTP2:
         raise BadRequest("a WebSocket handshake with a body")
     versions = head.headers.get_all(b"sec-websocket-version")
     if versions != [b"13"]:
         raise WrongWebSocketVersion
+    if head.version == HTTP2:
+        return  # there are no keys (RFC 8441, section 5)
     keys = head.headers.get_all(KEY)
     if len(keys) != 1 or not _is_key(keys[0]):
         raise BadRequest("a WebSocket handshake needs one Sec-WebSocket-Key of 16 bytes")
@@ -184,8 +184,11 @@ class FrameFollower:
         self.left = length
         if first & 0x88 == 0x80:
             self.messages += 1
-        elif first & 0x0F == _CLOSE and length < 126 and not self.close_code:
-            self._close = header[-4:] if second & 0x80 else b"", b""
+        elif first & 0x0F == _CLOSE and not self.close_code:
+            if length < 126:
+                self._close = header[-4:] if second & 0x80 else b"", b""
+            else:
+                self.close_code = NO_CODE  # against the rules, and not to be kept
         if not length:
             self._frame_ended()
 
@@ -194,7 +197,7 @@ class FrameFollower:
         if self._close is not None:
             (mask, payload), self._close = self._close, None
             code = _masked(payload[:2], mask) if mask else payload[:2]
-            self.close_code = int.from_bytes(code, "big") if len(code) == 2 else NO_CODE
+            self.close_code = (int.from_bytes(code, "big") if len(code) == 2 else 0) or NO_CODE
 
 
 def _header_length(header: bytes) -> int:

@@ -60,6 +60,7 @@ def _named(data: dict[str, Any], path: Path) -> Iterator[tuple[Any, Any, Path, s
         return
     here: Path = (*path, "http")
     yield from _listed(http, "filters", here, "filter")
+    yield from _websocket(http, here)
     routes = http.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list) else []):
         if isinstance(route, dict):
@@ -67,6 +68,13 @@ def _named(data: dict[str, Any], path: Path) -> Iterator[tuple[Any, Any, Path, s
                 yield from _listed(route, key, (*here, "routes", index), kind)
             if route.get("resource") is not None:
                 yield route, "resource", (*here, "routes", index, "resource"), "resource"
+            yield from _websocket(route, (*here, "routes", index))
+
+
+def _websocket(section: dict[str, Any], path: Path) -> Iterator[tuple[Any, Any, Path, str]]:
+    given = section.get("websocket")
+    if isinstance(given, dict):
+        yield from _listed(given, "filters", (*path, "websocket"), "websocket_filter")
 
 
 def _listed(section: dict[str, Any], key: str, path: Path, kind: str) -> Iterator[tuple[Any, Any, Path, str]]:

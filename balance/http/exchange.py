@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from balance.http.route import HttpRoute
     from balance.http.streams import BackendStream, ClientStream, Connecting
     from balance.pool.backend import Backend
+    from balance.websocket.options import Handshake
     from balance.websocket.tunnel import Tunnel
 
 #: 1xx responses before one that is final; more is a backend gone wrong.
@@ -56,6 +57,7 @@ class Exchange(Timed):
         "_bound",
         "_dial",
         "_ended",
+        "_handshake",
         "_informational",
         "_replays",
         "_trailers",
@@ -111,6 +113,8 @@ class Exchange(Timed):
         #: Request body kept for the backend to come, or for another attempt; None when it can no longer be replayed.
         self._body: list[bytes] | None = None
         self._ended = True
+        #: Of WebSocket, where that is asked for.
+        self._handshake: Handshake | None = None
         self._trailers: Headers | None = None
         self._informational = 0
         self._replays = 0
@@ -138,7 +142,7 @@ class Exchange(Timed):
             route = self.route = rule.target
             route.requests += 1
             if request.upgrade:
-                route.websocket.admit(request)
+                self._handshake = route.websocket.admit(request)
             if not route.plain:
                 if route.filters is not None:
                     route.filters.open(self)
@@ -385,8 +389,10 @@ class Exchange(Timed):
         assert route is not None
         assert backend is not None
         assert stream is not None
+        handshake = self._handshake
+        assert handshake is not None
         try:
-            route.websocket.accept(self.request, head)
+            route.websocket.accept(handshake, head)
         except BadResponse as error:
             stream.cancel()
             self.failed(error)
@@ -397,7 +403,8 @@ class Exchange(Timed):
         backend.proved(proxy.deadlines.now)
         proxy.counters.active -= 1
         proxy.counters.responses[1] += 1
-        self.tunnel = proxy.tunnels.open(self, route.websocket, backend, self.client.switch(head), stream.hand_over())
+        client, server = self.client.switch(head), stream.hand_over()
+        self.tunnel = proxy.tunnels.open(self, route.websocket, handshake, backend, client, server)
 
     def _bind(self, head: ResponseHead) -> None:
         assert self.route is not None

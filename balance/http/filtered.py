@@ -47,7 +47,7 @@ def find_route(exchange: Exchange) -> HttpRoute:
     route = exchange.route = rule.target
     route.requests += 1
     if request.upgrade:
-        route.websocket.admit(request)
+        exchange._handshake = route.websocket.admit(request)
     return route
 
 

@@ -88,6 +88,9 @@ class Http1Channel(Timed):
         self._pending_seen = 0
         self._linger_left = _LINGER_BYTES
 
+    #: Streams that are WebSocket connections: whose connection that becomes is no channel any more.
+    tunnels = 0
+
     # --- the connection ---------------------------------------------------------------------------------------
 
     def makeConnection(self, transport: object) -> None:

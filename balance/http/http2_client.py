@@ -26,6 +26,7 @@ from balance.codec.http2.events import (
     TrailersReceived,
 )
 from balance.codec.http2.session import Code
+from balance.codec.websocket import KEY, WEBSOCKET, accept_for
 from balance.errors import (
     BackendReset,
     BackendWriteTimeout,
@@ -42,8 +43,9 @@ from balance.errors import (
     StreamUnprocessed,
 )
 from balance.http.http2_link import Http2Link, Http2Stream
+from balance.http.http2_tunnel import StreamTransport
 from balance.http.streams import Line
-from balance.model import Headers, RequestHead, ResponseHead
+from balance.model import NO_BODY, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,7 @@ _RETRIED: Final = (Code.REFUSED_STREAM, Code.HTTP_1_1_REQUIRED)
 class Http2BackendStream(Http2Stream):
     """A `BackendStream` (see `balance.http.streams`)."""
 
-    __slots__ = ("_link", "exchange", "heard", "sending")
+    __slots__ = ("_asked", "_early", "_link", "exchange", "heard", "sending")
 
     def __init__(self, link: Http2Connection) -> None:
         super().__init__(0)
@@ -71,6 +73,9 @@ class Http2BackendStream(Http2Stream):
         self.sending = False
         #: The final response has begun.
         self.heard = False
+        #: The request, where it asks for a tunnel.
+        self._asked: RequestHead | None = None
+        self._early = b""
 
     # --- the request goes out -----------------------------------------------------------------------------------
 
@@ -79,7 +84,9 @@ class Http2BackendStream(Http2Stream):
         self.exchange = exchange
         self.sending = not ended
         if request.upgrade:
-            self.fail(NoUpgrade())
+            self._asked = request
+            self.sending = True
+            self._connect(request, host)
             return
         self.stream_id = link.begin(self, request, host, ended and not data)
         if not self.stream_id:
@@ -88,6 +95,40 @@ class Http2BackendStream(Http2Stream):
             self._sent(link.session.send_data(self.stream_id, data, ended))
         else:
             self._sent(0)
+
+    def _connect(self, request: RequestHead, host: bytes) -> None:
+        """Extended CONNECT. Its handshake has no key (RFC 8441, section 5). The backend's SETTINGS have come: before
+        that a connection is not used.
+        """
+        link = self._link
+        if not link.session.peer_connect:
+            self.fail(NoUpgrade())
+            return
+        headers, request.headers = request.headers, request.headers.copy()
+        request.headers.remove(KEY)
+        self.stream_id = link.begin(self, request, host, False)
+        request.headers = headers
+        if not self.stream_id:
+            self.fail(StreamUnprocessed("the connection takes no more streams"))
+            return
+        link.deadlines.arm(self, link.timeouts.read)
+        link.changed()
+
+    def _agreed(self, head: ResponseHead, request: RequestHead, body: DataReceived | None) -> None:
+        """2xx to an extended CONNECT, in HTTP/1.1's terms."""
+        exchange = self.exchange
+        assert exchange is not None
+        self._link.deadlines.disarm(self)
+        key = request.headers.get(KEY)
+        if key is not None:
+            head.headers.set(b"Sec-WebSocket-Accept", accept_for(key))
+        switched = ResponseHead(101, b"Switching Protocols", head.headers, version=head.version, length=NO_BODY)
+        switched.upgrade = WEBSOCKET
+        if body is not None:
+            self._early = body.data
+        exchange.switched(switched)
+        if body is not None and self.exchange is not None:
+            self._link.passed_on(self, body.size)
 
     def send_data(self, data: bytes) -> None:
         self._sent(self._link.session.send_data(self.stream_id, data, False))
@@ -135,7 +176,10 @@ class Http2BackendStream(Http2Stream):
             self.exchange.resume_request()
 
     def hand_over(self) -> Line:
-        raise AssertionError("no upgrade was asked for")
+        transport: Any = StreamTransport(self._link, self)
+        self.exchange = transport
+        early, self._early = self._early, b""
+        return Line(transport, early, _nothing)
 
     def cancel(self) -> None:
         if self.exchange is not None:
@@ -155,6 +199,9 @@ class Http2BackendStream(Http2Stream):
         if exchange is None:
             return
         self.heard = True
+        if self._asked is not None and 200 <= head.status < 300 and not ended:
+            self._agreed(head, self._asked, body)
+            return
         if ended:
             self._ended()
             exchange.response(head, b"" if body is None else body.data, True)
@@ -257,7 +304,16 @@ class Http2Connection(Http2Link[Http2BackendStream]):
     :param misled: the backend did not agree to speak HTTP/2
     """
 
-    __slots__ = ("_last_id", "_owner", "_pinged", "_scheme", "_silent", "going", "misled", "served")
+    __slots__ = (
+        "_last_id",
+        "_owner",
+        "_pinged",
+        "_scheme",
+        "_silent",
+        "going",
+        "misled",
+        "served",
+    )
 
     def __init__(self, owner: MultiplexedConnections, session: Session, scheme: bytes, *, misled: bool = False) -> None:
         super().__init__(session, owner.deadlines, owner.timeouts)
@@ -442,3 +498,7 @@ class Http2Connection(Http2Link[Http2BackendStream]):
             self.changed()
         else:
             self.close()
+
+
+def _nothing() -> None:
+    """The connection is shared, and counted by others."""

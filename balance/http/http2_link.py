@@ -91,6 +91,10 @@ class Http2Link(Timed, Generic[S]):
         """React to what the session reports."""
         raise NotImplementedError
 
+    def stream_over(self, stream: S) -> None:
+        """Nothing more is to be said on a stream."""
+        raise NotImplementedError
+
     def count(self, received: int, sent: int) -> None:
         """Keep accounts of bytes."""
         raise NotImplementedError

@@ -29,8 +29,9 @@ from balance.errors import BadRequest, ClientTimeout, ExchangeError, StreamBroke
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
 from balance.http.http2_link import Http2Link, Http2Stream
+from balance.http.http2_tunnel import StreamTransport
 from balance.http.streams import Line
-from balance.model import Headers, ResponseHead
+from balance.model import CHUNKED, Headers, ResponseHead
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,14 +51,19 @@ class Http2ServerStream(Http2Stream):
     It outlives its exchange while the end of the response waits for the client's window.
     """
 
-    __slots__ = ("exchange", "forwarding", "link", "request_ended")
+    __slots__ = ("_early", "_early_end", "exchange", "forwarding", "link", "request_ended", "switched")
 
     def __init__(self, link: H2Connection, stream_id: int, request_ended: bool) -> None:
         super().__init__(stream_id)
         self.link = link
         self.forwarding = link.forwarding
         self.request_ended = request_ended
-        self.exchange: Exchange | None = None
+        self.exchange: Exchange | StreamTransport | None = None
+        #: What came ahead of the answer to an extended CONNECT, and whether its end did; None where there is none.
+        self._early: bytes | None = None
+        self._early_end = False
+        #: It is a tunnel, whose silence has limits of its own.
+        self.switched = False
 
     # --- the response goes out ----------------------------------------------------------------------------------
 
@@ -105,8 +111,29 @@ class Http2ServerStream(Http2Stream):
             self.link.session.reset(self.stream_id, Code.NO_ERROR)
         self.link.stream_over(self)
 
+    def wait_for_switch(self, body: DataReceived | None, ended: bool) -> None:
+        """It asks for a tunnel: what it sends is for that, and waits."""
+        self._early = b""
+        self._early_end = ended
+        self.paused = True
+        if body is not None:
+            self.request_data(body.data, body.size, ended, None)
+
     def switch(self, head: ResponseHead) -> Line:
-        raise AssertionError("no upgrade was offered")
+        """200 stands for 101, and nothing for the key's answer (RFC 8441, section 5)."""
+        link = self.link
+        headers = head.headers.copy()
+        headers.remove(b"sec-websocket-accept")
+        link.session.respond(self.stream_id, ResponseHead(200, b"OK", headers, length=CHUNKED), False)
+        early, self._early = self._early or b"", None
+        transport = self.exchange = StreamTransport(link, self)
+        self.switched = True
+        link.tunnels += 1
+        link.reopen(self)
+        link.changed()
+        if self._early_end:
+            link.deadlines.turn.at_end(lambda: transport.received(b"", True))
+        return Line(transport, early, link.tunnel_over)
 
     def abort(self, error: ExchangeError) -> None:
         code = error.code if isinstance(error, StreamBroken) and error.code else Code.INTERNAL_ERROR
@@ -141,6 +168,11 @@ class Http2ServerStream(Http2Stream):
 
     def request_data(self, data: bytes, size: int, ended: bool, trailers: Headers | None) -> None:
         self.request_ended = ended
+        if self._early is not None:
+            self._early += data
+            self._early_end = ended
+            self.link.passed_on(self, size)
+            return
         exchange = self.exchange
         if exchange is None:
             return  # answered already: what still comes has no reader, and gets no more room
@@ -152,7 +184,7 @@ class Http2ServerStream(Http2Stream):
             self._await_request()
 
     def _await_request(self) -> None:
-        if not (self.request_ended or self.paused or self.blocked):
+        if not (self.request_ended or self.paused or self.blocked or self.switched):
             self.link.deadlines.arm(self, self.link.timeouts.read)
 
     def pause_request(self) -> None:
@@ -202,7 +234,7 @@ class H2Connection(Http2Link[Http2ServerStream]):
     :param session: a server session (`balance.codec.http2.session.Session`)
     """
 
-    __slots__ = ("_going", "forwarding", "proxy")
+    __slots__ = ("_going", "forwarding", "proxy", "tunnels")
 
     def __init__(self, proxy: HttpProxy, forwarding: Forwarding, session: Session) -> None:
         super().__init__(session, proxy.deadlines, proxy.timeouts)
@@ -210,6 +242,8 @@ class H2Connection(Http2Link[Http2ServerStream]):
         self.forwarding = forwarding
         #: How many GOAWAYs were sent.
         self._going = 0
+        #: Streams that are WebSocket connections.
+        self.tunnels = 0
 
     def makeConnection(self, transport: Any) -> None:
         super().makeConnection(transport)
@@ -276,12 +310,20 @@ class H2Connection(Http2Link[Http2ServerStream]):
         if not self.streams and not self.stalled and self._going != 1:
             self.deadlines.disarm(self)
         self.streams[stream_id] = stream
-        exchange = stream.exchange = Exchange(proxy, stream, event.head, proxy.clock() if proxy.timing else 0.0)
+        head = event.head
+        exchange = stream.exchange = Exchange(proxy, stream, head, proxy.clock() if proxy.timing else 0.0)
+        if head.upgrade:
+            stream.wait_for_switch(body, ended)
+            exchange.begin(b"", True)
+            return
         exchange.begin(b"" if body is None else body.data, ended)
         if not ended and stream.exchange is not None:
             if body is not None:
                 self.passed_on(stream, body.size)
             stream._await_request()
+
+    def tunnel_over(self) -> None:
+        self.tunnels -= 1
 
     def _refuse(self, stream_id: int, error: ExchangeError) -> None:
         """A malformed head is a stream error (RFC 9113, section 8.1.1); one that breaks a limit of ours is answered."""

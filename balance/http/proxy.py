@@ -201,7 +201,8 @@ class HttpProxy(ServerFactory):
         :returns: seconds that those may take
         """
         for channel in self._channels.copy():
-            channel.kill()
+            if not channel.tunnels:
+                channel.kill()
         return self.tunnels.close_all(self.drain_spread)
 
     def kill(self) -> None:

@@ -307,6 +307,7 @@ class Relay(Timed):
         if other is None or error is not None:
             self._finish(error)
         if other is None:
+            self.deadlines.forget(self)  # what went out last may have set a limit once more
             gone = side.other
             del gone.other, gone.relay, side.other, side.relay  # no cycle is left: memory is free at once
 

@@ -143,6 +143,8 @@ class FollowedBackend(BackendSide):
 class ByteTunnel(Relay):
     """
     :param close_timeout: seconds for a client to answer a Close frame
+    :param client_over: called when the client's connection is gone
+    :param backend_over: likewise
     """
 
     __slots__ = (
@@ -168,6 +170,8 @@ class ByteTunnel(Relay):
         deadlines: Deadlines,
         times: RelayTimes,
         close_timeout: float,
+        client_over: Callable[[], None],
+        backend_over: Callable[[], None],
     ) -> None:
         super().__init__(
             owner,
@@ -179,9 +183,8 @@ class ByteTunnel(Relay):
             times=times,
         )
         self.close_timeout = close_timeout
-        #: To be called when the one or the other connection is gone.
-        self.client_over: Callable[[], None] = _nothing
-        self.backend_over: Callable[[], None] = _nothing
+        self.client_over = client_over
+        self.backend_over = backend_over
         #: Close code of the first Close frame, whoever sent it; 0 until then.
         self.close_code = 0
         #: Close code that the client is to be told; 0 while the tunnel is open.
@@ -220,7 +223,7 @@ class ByteTunnel(Relay):
         """Parting: send the client its Close frame, if this is not the middle of another, and no Close is there yet."""
         side = self.backend_side
         held = side.splice is not None and side.splice.held
-        if side.frames.calm and not held and not side.frames.close_code:
+        if side.frames.calm and not held and not side.frames.close_code and not side.ended:
             self._tell(self.parting, self._parting_reason)
 
     def _tell(self, code: int, reason: str) -> None:
@@ -279,8 +282,11 @@ class ByteTunnel(Relay):
             self._backend_gone()
 
     def _said_goodbye(self) -> bool:
+        """Somebody did, so that an end without another word is no loss: a server may answer a Close frame that is
+        against the rules by closing.
+        """
         side = self.backend_side
-        return side.muted or bool(side.frames.close_code)
+        return side.muted or bool(side.frames.close_code or self.client_side.frames.close_code)
 
     def _backend_gone(self) -> None:
         """It will send nothing any more: the client is told, where that is possible, and may answer."""
@@ -334,7 +340,3 @@ class ByteTunnel(Relay):
         if self.client_side.transport is None and self.backend_side.transport is None:
             self.close_code = self.close_code or ABNORMAL
             super()._finish(self._fault)
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""

@@ -6,23 +6,32 @@ Rule of this file: it counts and it spreads; what is said on a connection is its
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from balance.codec.websocket import GOING_AWAY
 from balance.errors import Stopping
 from balance.net.deadlines import Deadlines, Timed
 from balance.net.relay import RelayOwner, RelayTimes, adopt
+from balance.websocket.messages import MessageTunnel
 from balance.websocket.tunnel import ByteTunnel, Tunnel
 
 if TYPE_CHECKING:
     from balance.observe.counters import ListenerCounters
     from balance.pool.backend import Backend
-    from balance.websocket.options import WebSocketOptions
+    from balance.websocket.options import Handshake, MessageOptions, WebSocketOptions
 
 #: Seconds between the steps of `Tunnels.close_all`.
 _STEP: Final = 0.25
 #: Close codes that are counted each on its own: a peer may send any number.
 _CODES_MAX: Final = 64
+
+
+class Owner(RelayOwner, Protocol):
+    """Whose connection it is: `balance.http.exchange.Exchange`."""
+
+    request: Any
+    client_ip: str
+    route: Any
 
 
 class Tunnels:
@@ -55,35 +64,49 @@ class Tunnels:
             counts.add_tunnel(tunnel)
         return counts
 
-    def open(self, owner: RelayOwner, options: WebSocketOptions, backend: Backend, client: Any, server: Any) -> Tunnel:
+    def open(
+        self,
+        owner: Owner,
+        options: WebSocketOptions,
+        handshake: Handshake | None,
+        backend: Backend,
+        client: Any,
+        server: Any,
+    ) -> Tunnel:
         """Begin to relay.
 
         :param owner: its ``finished`` is called when all is over
+        :param handshake: needed in messages mode
         :param client: see `balance.http.streams.Line`
         :param server: likewise
         """
-        tunnel = ByteTunnel(
+        make = ByteTunnel if options.messages is None else MessageTunnel
+        tunnel: Any = make(
             owner,
             backend=backend,
             counters=self._counters,
             deadlines=self._deadlines,
             times=RelayTimes(options.idle_timeout, self._read, self._write),
             close_timeout=options.close_timeout,
+            client_over=client.over,
+            backend_over=server.over,
         )
         self.total += 1
         self._open.add(tunnel)
-        tunnel.client_over, tunnel.backend_over = client.over, server.over
         client_side, backend_side = tunnel.client_side, tunnel.backend_side
         adopt(client.transport, client_side)
         adopt(server.transport, backend_side)
         tunnel.start()
+        if options.messages is not None:
+            assert handshake is not None
+            _prepare(tunnel, options.messages, handshake, owner)
         if server.data:
             backend_side.dataReceived(server.data)
         if client.data:
             client_side.dataReceived(client.data)
         if self._spread is not None:
             self._spread.add(tunnel)
-        return tunnel
+        return tunnel  # type: ignore[no-any-return]
 
     def closed(self, tunnel: Tunnel) -> None:
         self._open.discard(tunnel)
@@ -107,6 +130,14 @@ class Tunnels:
         """Close those that are left now."""
         for tunnel in self._open.copy():
             tunnel.kill()
+
+
+def _prepare(tunnel: MessageTunnel, options: MessageOptions, handshake: Handshake, owner: Owner) -> None:
+    tunnel.attach(options.endpoints, handshake.client_extension, handshake.backend_extension)
+    tunnel.ping(options.ping_client, options.ping_backend, options.ping_timeout)
+    if options.filters:
+        route = owner.route.name if owner.route is not None else ""
+        tunnel.filter(options.filters, owner.request, owner.client_ip, route)
 
 
 class TunnelCounts:

@@ -12,6 +12,7 @@ from balance.config import loads
 from balance.http.route import HttpRoute
 from balance.net.deadlines import Deadlines
 from balance.pool.affinity import StickyCookie, StickyTable
+from balance.websocket.options import WebSocketOptions
 from test.unit.support import MemoryDialer, Peer
 
 BACKENDS = "backends: [{name: a, address: 'h:1'}, {name: b, address: 'h:2', weight: 3, max_connections: 7}]\n"
@@ -100,3 +101,35 @@ class AssemblyTests(SynchronousTestCase):
         self.assertEqual((rules.consecutive_failures, rules.ejection_time), (2, 7.0))
         assembly, _ = build("health_check: {enable_passive_checks: false}")
         self.assertEqual(assembly.backends[0].health.rules.consecutive_failures, 0)
+
+
+class WebSocketRoutes(SynchronousTestCase):
+    """A route says what differs from its listener, key by key; bytes are relayed unless messages are asked for."""
+
+    def options(self, http: str) -> WebSocketOptions:
+        assembly, _ = build(f"http: {http}")
+        options = assembly.proxy.routes.ordered[0].target.websocket  # type: ignore[union-attr]
+        assert isinstance(options, WebSocketOptions)
+        return options
+
+    def test_defaults(self) -> None:
+        options = self.options("{}")
+        self.assertEqual((options.enabled, options.idle_timeout, options.messages), (True, 3600, None))
+
+    def test_switched_off(self) -> None:
+        self.assertFalse(self.options("{enable_websocket: false}").enabled)
+        route = "routes: [{name: r, backends: [a], websocket: {enabled: true}}]"
+        self.assertTrue(self.options(f"{{enable_websocket: false, {route}}}").enabled)
+
+    def test_key_by_key(self) -> None:
+        options = self.options(
+            "{websocket: {idle_timeout: 5m, origins: [https://a.example]},"
+            " routes: [{name: r, backends: [a], websocket: {idle_timeout: 9s}}]}"
+        )
+        self.assertEqual((options.idle_timeout, options.origins), (9, {b"https://a.example"}))
+
+    def test_messages(self) -> None:
+        for key in ("messages: true", "max_message_size: 1MiB", "max_frame_size: 1kB", "ping_client: 30s"):
+            self.assertIsNotNone(self.options(f"{{websocket: {{{key}}}}}").messages, key)
+        for key in ("messages: false", "ping_timeout: 1s", "subprotocols: [a]", "max_frame_size: 0"):
+            self.assertIsNone(self.options(f"{{websocket: {{{key}}}}}").messages, key)

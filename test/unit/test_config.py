@@ -352,6 +352,8 @@ security: {rate_limit: {enabled: true}}
             (BACKENDS + "http: {websocket: {origins: ['https://a.example/']}}", "without a path"),
             (BACKENDS + "http: {websocket: {origins: ['https://a.example:443']}}", "browsers leave the usual port out"),
             (BACKENDS + "http: {websocket: {close_timeout: 0s}}", "http.websocket.close_timeout"),
+            (BACKENDS + "http: {websocket: {max_message_size: 0}}", "http.websocket.max_message_size"),
+            (BACKENDS + "http: {websocket: {subprotocols: ['a b']}}", "found 'a b'"),
             (BACKENDS + "http: {routes: [{name: r, backends: [a], websocket: {drain_spread: 1s}}]}", "unknown key"),
             (BACKENDS + "http: {routes: [{name: r, backends: [a, a]}]}", "backend 'a' is given twice"),
             (BACKENDS + "http: {routes: [{backends: [a]}]}", "http.routes[0].name: this key is missing"),

@@ -101,8 +101,8 @@ class Wire:
         self.reading = True
 
     def _flush(self) -> None:
-        if self.stalled or self.gone:
-            return
+        if (self.stalled and self.waiting) or self.gone:
+            return  # where nothing waits, an end goes out whatever the far end reads
         self.got, self.waiting = self.got + self.waiting, b""
         if self.producer is not None and self.paused:
             self.paused = False

@@ -173,6 +173,7 @@ class Following(SynchronousTestCase):
             (close_frame(1001, "bye"), 1001),
             (close_frame(4000, "", MASK), 4000),
             (frame(8), NO_CODE),
+            (close_frame(0, "", MASK), NO_CODE),
             (frame(8, b"\x03", mask=MASK), NO_CODE),
             (frame(8, struct.pack("!H", 1000), mask=MASK) + frame(8, struct.pack("!H", 1002)), 1000),
         ):

@@ -6,6 +6,7 @@ import random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from balance.codec.http1 import parse_request
 from balance.codec.websocket import close_frame
 from balance.errors import ClientTimeout, ExchangeError, Stopping
 from balance.http.route import HeaderEdits
@@ -15,7 +16,7 @@ from balance.net.deadlines import Deadlines
 from balance.observe.counters import ListenerCounters
 from balance.pool.affinity import StickyCookie
 from balance.pool.backend import Backend
-from balance.websocket.options import WebSocketOptions
+from balance.websocket.options import Handshake, MessageOptions, WebSocketOptions
 from balance.websocket.tunnel import Tunnel
 from balance.websocket.tunnels import Tunnels
 from test.unit.support import Clock, Peer, World
@@ -238,7 +239,14 @@ class Handshakes(SynchronousTestCase):
 class TunnelWorld:
     """An open tunnel between two wires."""
 
-    def __init__(self, **options: float) -> None:
+    client_ip = "192.0.2.1"
+    route = None
+
+    def __init__(self, messages: MessageOptions | None = None, extensions: bytes = b"", **options: float) -> None:
+        self.request = parse_request(UPGRADE.removesuffix(b"\r\n\r\n"))
+        handshake = Handshake(self.request)
+        if messages is not None and extensions:
+            _, handshake.client_extension = messages.endpoints.agree_with_client([extensions])
         self.clock = Clock()
         deadlines = Deadlines(self.clock)
         deadlines.start()
@@ -251,7 +259,8 @@ class TunnelWorld:
         self.ended: list[ExchangeError | None] = []
         self.tunnel: Tunnel = self.tunnels.open(
             self,
-            WebSocketOptions(**options),  # type: ignore[arg-type]
+            WebSocketOptions(messages=messages, **options),  # type: ignore[arg-type]
+            handshake,
             self.backend_side,
             Line(self.client, b"", lambda: self.over.append("client")),
             Line(self.backend, b"", lambda: self.over.append("backend")),
@@ -321,6 +330,16 @@ class Ends(SynchronousTestCase):
             self.assertTrue(world.client.saw_end)
             world.client.end()
             self.assertEqual((world.reason, world.tunnels.closes), ("", {1000: 1}))
+
+    def test_a_backend_that_does_not_answer_a_goodbye(self) -> None:
+        """It may close without a word what a client has closed against the rules."""
+        for end in ("reset", "end"):
+            world = TunnelWorld()
+            world.client.send(close_frame(999, "", MASK))
+            getattr(world.backend, end)()
+            self.assertEqual((world.client.got, world.client.saw_end), (b"", True))
+            world.client.end()
+            self.assertEqual((world.reason, world.tunnels.closes), ("", {999: 1}))
 
     def test_a_client_that_leaves(self) -> None:
         world = TunnelWorld()
