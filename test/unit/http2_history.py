@@ -62,7 +62,7 @@ class AnyPeer(Http2Peer):
         super().__init__(*args, **options)
 
     def pump(self) -> None:
-        for _ in range(2000):
+        for _ in range(500):  # byte by byte it may take longer: then the rest comes later
             held = self.peer.transport.producerState == "paused" or self.peer.gone
             sent = b"" if held else self.connection.data_to_send()
             if sent:
@@ -72,7 +72,6 @@ class AnyPeer(Http2Peer):
             self._take(received)
             if not received and not sent:
                 return
-        raise AssertionError("they never stop talking")
 
     def _take(self, data: bytes) -> None:
         while data:
