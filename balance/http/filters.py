@@ -95,24 +95,23 @@ class FilterChain:
         request = exchange.request
         method, target, host, lines = request.method, request.target, request.host, request.headers.lines
         count = len(lines)
-        done, name = 0, ""
+        each: Phase = ("", as_filter)
         try:
-            for name, function in self.request_head:  # noqa: B007 (the one to blame)
-                result = function(context)
+            for each in self.request_head:
+                result = each[1](context)
                 if result is not None:  # an answer, or something to wait for
-                    Filtering(exchange, self, context).begin(done, result)
+                    Filtering(exchange, self, context).begin(self.request_head.index(each), result)
                     return
-                done += 1
             if (
-                request.target is not target
-                or request.headers.lines is not lines
+                request.headers.lines is not lines
                 or len(lines) != count
+                or request.target is not target
                 or request.host is not host
                 or request.method is not method
             ):
                 check_request(request)
         except Exception as error:
-            exchange.reject(blamed(name, error))
+            exchange.reject(blamed(each[0], error))
             return
         route = exchange.route
         if route is None or route.strict:
