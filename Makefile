@@ -31,11 +31,11 @@ $(VENV)/bin/python:
 	$(BIN)/pip install --quiet --upgrade pip setuptools
 
 $(VENV)/.run: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat -e .
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --config-settings editable_mode=compat -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(BIN)/pip install --quiet --config-settings editable_mode=compat -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --config-settings editable_mode=compat -e '.[dev]'
 	@touch $@ $(VENV)/.run
 
 clean:

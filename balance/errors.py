@@ -125,7 +125,7 @@ class BadClientHello(ClientError):
 
 
 class TlsHandshakeFailed(ClientError):
-    """The TLS handshake with the client failed. (Why, balance_tls_failures counts.)"""
+    """The TLS handshake with the client failed. (Why, balance_tls_failures_total counts.)"""
 
     reason = "tls_handshake_failed"
 

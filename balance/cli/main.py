@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the versions of Balance and Twisted")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _check(commands)
     _run(commands)
@@ -53,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
     _simulate(commands)
     _plugins(commands)
     return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"Balance {version('balance')} on Twisted {version('twisted')}\n")
+        parser.exit(GOOD)
 
 
 def _command(commands: Any, name: str, summary: str, about: str, run: Any) -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from balance import errors
 from balance.config import values
 from balance.config.messages import unwrapped
 from balance.config.schema import Config
@@ -27,10 +28,11 @@ _INTRODUCTION = """\
 
 One YAML file says everything. Look at it before it runs:
 
-    twistd balance --config etc/balance.yaml --check
+    balance check --config etc/balance.yaml
 
-prints listeners, routes in the order they are tried, and pools, and exits with 0; or it reports every mistake, each with
-its place, and exits with 1. Nothing is bound. A start with such a file ends the same way.
+(or `twistd balance --config etc/balance.yaml --check`) prints listeners, routes in the order they are tried, and pools, and
+exits with 0; or it reports every mistake, each with its place, and exits with 1. Nothing is bound. A start with a file that
+has mistakes ends the same way.
 
     etc/balance.yaml:12:14: load_balancer.algorithm: found 'round-robbin'; allowed: round-robin, ...; did you mean 'round-robin'?
 
@@ -53,7 +55,7 @@ they are switched off.
 
 A request is compared with the routes of its host in this order: higher `priority` first; then an exact `host` before a
 wildcard before none, longer names first; then longer `path_prefix`, more `headers`, given `methods`; then the order of the
-file. `--check` prints that order. The first match wins. Without routes, every request may go to every backend; with
+file. `balance check` prints that order. The first match wins. Without routes, every request may go to every backend; with
 routes, one that matches none is answered 404.
 
 ## Several listeners
@@ -69,6 +71,16 @@ process and stand at the top.
 ends it at once. `SIGUSR1` reopens the access log.
 """
 
+_REASONS = """
+## Reasons
+
+Every error has one of these codes: in the log, in `balance_errors_total` and in `/status`. The status is what an HTTP client is
+told, if a response can still be sent, with the code in the field `Proxy-Status` (RFC 9209); at layer 4, connections are reset.
+HTTP/2's limits have [codes of their own](http2.md#defences).
+
+| reason | status | caused by | meaning |
+|---|---|---|---|"""
+
 _TYPES: dict[object, str] = {bool: "true, false", int: "number", float: "number", str: "text"}
 _WRITTEN: dict[object, str] = {
     values.timed: "duration",
@@ -81,7 +93,26 @@ _WRITTEN: dict[object, str] = {
 
 def reference() -> str:
     """The document."""
-    return _INTRODUCTION + "".join(_section(model, path) for model, path in _sections(Config, ""))
+    return _INTRODUCTION + "".join(_section(model, path) for model, path in _sections(Config, "")) + _reasons()
+
+
+def _reasons() -> str:
+    """The codes of all errors, as their classes say."""
+    classes = [
+        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.ExchangeError)
+    ]
+    untold = (errors.BackendError, errors.BackendUnfit)  # a base; a word to passive health
+    own = {each.reason: each for each in classes if "reason" in vars(each) and each not in untold}
+    own["bad_request"] = errors.BadRequest
+    lines = [f"| `{each.reason}` | {each.status} | {each.source.value} | {_about(each)} |" for each in own.values()]
+    return "\n".join([_REASONS, *lines]) + "\n"
+
+
+def _about(error: type) -> str:
+    if error is errors.ExchangeError:
+        return "A mistake of Balance itself; the log has the traceback."
+    paragraph = (error.__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.split()).replace("|", "\\|")
 
 
 def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[type[BaseModel], str]]:

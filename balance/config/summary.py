@@ -18,7 +18,7 @@ def summarise(config: Config, routes: Sequence[Routes]) -> str:
     for listener, own in zip(config.each_listener, routes, strict=True):
         lines += _listener(listener, own)
     if config.metrics.enabled:
-        lines += [f"metrics   {config.metrics.listen}  {config.metrics.path}, /status", ""]
+        lines += [f"metrics   {config.metrics.listen}  {config.metrics.path}, /status, /explain", ""]
     lines.append("backends:")
     backends = [backend for listener in config.each_listener for backend in listener.backends]
     lines += [_backend(backend) for backend in dict.fromkeys(backends)]
@@ -61,7 +61,8 @@ def _backend(backend: BackendConfig) -> str:
     tls = (
         "" if backend.tls is None or not backend.tls.enabled else f"  TLS{'' if backend.tls.verify else ' UNVERIFIED'}"
     )
-    return f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}{proxy}{tls}"
+    protocol = "" if backend.protocol == "auto" else f"  {backend.protocol}"
+    return f"  {backend.name}  {backend.address}  weight {backend.weight}{limit}{proxy}{protocol}{tls}"
 
 
 def _conditions(route: RouteConfig | TcpRouteConfig) -> str:

@@ -43,6 +43,11 @@ class Commands(SynchronousTestCase):
             status, text, _ = self.run_it(command, "--help")
             self.assertEqual((status, text.startswith(f"usage: balance {command}")), (0, True))
 
+    def test_version(self) -> None:
+        status, out, _ = self.run_it("--version")
+        self.assertEqual(status, 0)
+        self.assertRegex(out, r"^Balance \d+\.\d+\S* on Twisted \d+\.")
+
     def test_wrong_use(self) -> None:
         for arguments in ((), ("frobnicate",), ("check", "--nonsense"), ("explain",)):
             status, out, err = self.run_it(*arguments)

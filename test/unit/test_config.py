@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from twisted.trial.unittest import SynchronousTestCase
 
+from balance import errors
 from balance.assembly import ordered_routes
 from balance.config import Config, ConfigError, load, loads, summarise
 from balance.config.reference import reference
@@ -431,6 +432,15 @@ class Documents(SynchronousTestCase):
     def test_the_readmes_example_loads(self) -> None:
         text = (ROOT / "README.md").read_text().partition("```yaml\n")[2].partition("```")[0]
         self.assertEqual([r.name for r in ordered_routes(loads(text))], ["api", "web"])
+
+    def test_reference_tells_every_reason(self) -> None:
+        for error in (errors.NoRoute, errors.BadRequest, errors.ConnectTimeout):
+            row = f"| `{error.reason}` | {error.status} | {error.source.value} | {(error.__doc__ or '').split(chr(10))[0]}"
+            self.assertEqual(reference().count(row), 1, row)
+
+    def test_protocol_of_a_backend_is_shown(self) -> None:
+        config = loads("backends: [{name: a, address: 'h:1', protocol: h2c}]")
+        self.assertIn("a  h:1  weight 1  h2c", summarise(config, [[]]))
 
     def test_secrets_are_not_shown(self) -> None:
         config = loads(BACKENDS + "load_balancer: {secret: 'a very secret secret'}")
