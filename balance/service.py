@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
@@ -54,6 +54,10 @@ if TYPE_CHECKING:
 
 #: Seconds between looks at passive health, and between flushes of the access log.
 HOUSEKEEPING = 1.0
+
+
+#: Objects more than there were, before the collector looks for cycles; a few megabytes.
+_COLLECT_AFTER: Final = 20_000
 
 
 class ListenerService(Service):
@@ -241,6 +245,8 @@ class BalanceService(MultiService):
         # What was made up to here stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
+        # Requests come and go by the hundred and leave no cycles behind: looking for some among them finds nothing.
+        gc.set_threshold(_COLLECT_AFTER, 10, 10)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
