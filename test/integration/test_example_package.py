@@ -5,11 +5,15 @@ through a real twistd.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
 
 from test.integration import harness
 from test.integration.environment import RUN_TWISTD, Environment
@@ -108,6 +112,34 @@ def test_through_twistd(running: tuple[harness.Balance, list[ScriptedBackend]]) 
     assert two.requests
     server.signal()
     assert server.wait() == 0
+
+
+def test_a_filter_of_messages(twistd: None) -> None:
+    """The WebSocket filter, between a client and a server that know nothing of it."""
+
+    def chat(socket: ServerConnection) -> None:
+        for message in socket:
+            socket.send(f"heard: {message}")
+
+    moderator = {"use": "acme_balance.chat:Moderator", "options": {"hide": ["rats"], "most": 3}}
+    with serve(chat, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        backend = {"name": "chat", "address": f"127.0.0.1:{server.socket.getsockname()[1]}"}
+        route = {"name": "chat", "backends": ["chat"], "websocket": {"filters": [moderator]}}
+        with balance({"backends": [backend], "http": {"routes": [route]}}) as running:
+            with connect(f"ws://127.0.0.1:{running.port}/chat") as client:
+                client.send("oh rats!")
+                assert client.recv(harness.PATIENCE) == "heard: oh ****!"
+                client.send("/count")
+                assert client.recv(harness.PATIENCE) == "2"
+                client.send("three")
+                assert client.recv(harness.PATIENCE) == "heard: three"
+                client.send("four")
+                with pytest.raises(ConnectionClosed) as caught:
+                    client.recv(harness.PATIENCE)
+                assert caught.value.rcvd is not None
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "enough said")
+        server.shutdown()
 
 
 def test_a_plugin_that_blocks_is_named(twistd: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from acme_balance import auth
+from acme_balance.chat import Moderator
 from balance.testing import Application, Call, Reply
 
 CONFIG = {
@@ -23,6 +24,46 @@ CONFIG = {
 def application(**route: Any) -> Application:
     names = [backend["name"] for backend in CONFIG["backends"]]
     return Application({**CONFIG, "http": {"routes": [{"name": "r", "backends": names, **route}]}})
+
+
+class Connection:
+    """What a WebSocket filter sees of a connection."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+        self.told: list[str | bytes] = []
+        self.closed: tuple[int, str] | None = None
+
+    def send_to_client(self, data: str | bytes) -> None:
+        self.told.append(data)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed = code, reason
+
+
+class Chat(SynchronousTestCase):
+    """A filter's methods are plain functions of messages: no sockets are needed to test them."""
+
+    def setUp(self) -> None:
+        self.filter = Moderator(Moderator.Options(hide=("rats",), most=3))
+        self.connection = Connection()
+        self.filter.opened(self.connection)
+
+    def say(self, data: str | bytes) -> str | bytes | None:
+        return self.filter.from_client(self.connection, data)
+
+    def test_words_are_hidden(self) -> None:
+        self.assertEqual(self.say("oh rats!"), "oh ****!")
+        self.assertEqual(self.say(b"rats"), b"rats")
+
+    def test_a_command_is_answered(self) -> None:
+        self.say("hello")
+        self.assertIsNone(self.say("/count"))
+        self.assertEqual(self.connection.told, ["2"])
+
+    def test_enough_is_enough(self) -> None:
+        self.assertEqual([self.say("x") for _ in range(4)], ["x", "x", "x", None])
+        self.assertEqual(self.connection.closed, (1008, "enough said"))
 
 
 class Policies(SynchronousTestCase):
