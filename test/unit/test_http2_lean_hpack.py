@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
+from hpack import Decoder, Encoder
 from hpack.exceptions import HPACKError
 from hpack.hpack import encode_integer
 from hypothesis import HealthCheck, given, settings
@@ -99,17 +99,6 @@ class Encoding(TestCase):
             indexable = [getattr(field, "indexable", None) for field in Decoder().decode(block, raw=True)]
             self.assertEqual(indexable, [False, False])
         self.assertEqual(len(encoder._table.dynamic_entries), 0)
-
-    def test_what_came_as_never_indexed_goes_on_as_never_indexed(self) -> None:
-        encoder = BlockEncoder(4096)
-        field = (b"x-api-key", b"secret of one client")
-        BlockDecoder(4096, 1 << 16).decode(Encoder().encode([NeverIndexedHeaderTuple(*field)]))
-        for _ in range(4):
-            block, _ = encoder.encode([field, (b"x-api-key", b"of another")])
-            peer = Decoder()
-            self.assertEqual(block[0] & 0xF0, 0x10)
-            self.assertEqual(plain(peer.decode(block[: 2 + 9 + 1 + 20], raw=True)), [field])
-        self.assertEqual(list(encoder._table.dynamic_entries), [(b"x-api-key", b"of another")])
 
     def test_many_size_changes_cost_two_updates(self) -> None:
         encoder = BlockEncoder(4096)

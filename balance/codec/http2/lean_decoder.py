@@ -17,12 +17,10 @@ from balance.codec.http2.lean_hpack import (
     DYNAMIC_FIRST,
     KEPT_BLOCKS,
     KEPT_BYTES,
-    SECRET,
     STATIC,
     STATIC_END,
     Table,
     comes_again,
-    keep_secret,
 )
 from balance.model import RequestHead, ResponseHead
 
@@ -169,8 +167,6 @@ def _read(packed: bytes, at: int, table: HeaderTable, limit: int) -> tuple[list[
             if code >= 0x40:
                 table.add(name, value)
                 added.append(field)
-            elif code >= 0x10 and name not in SECRET:
-                keep_secret(hash(field))
         size += len(name) + len(value) + 32
         if size > limit:
             raise OversizedHeaderListError("the header list is too large")

@@ -17,12 +17,10 @@ from balance.codec.http2.lean_hpack import (
     DYNAMIC_FIRST,
     KEPT_BLOCKS,
     KEPT_BYTES,
-    SECRET,
     STATIC_CODES,
     STATIC_NAMES,
     Table,
     comes_again,
-    is_secret,
 )
 from balance.model import Headers
 
@@ -40,6 +38,8 @@ _CHANGING: Final = frozenset(
         b"x-request-id",
     )
 )
+#: RFC 7541, sections 6.2.3 and 7.1.3.
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
 
 
 class BlockEncoder:
@@ -190,8 +190,6 @@ class BlockEncoder:
             return _start(0, name) + _length(value) + value
         seen = self._seen
         mark = hash(field)
-        if is_secret(mark):
-            return _start(0x10, name) + _length(value) + value
         if mark not in seen:
             if len(seen) >= _SEEN_MAX:
                 seen.clear()
@@ -245,4 +243,4 @@ def _length(text: bytes) -> bytes:
 
 _LENGTHS: Final = tuple(bytes((length,)) for length in range(127))
 #: Names whose values are never added to the table to how they begin.
-_LITERAL: Final = {name: _start(0, name) for name in _CHANGING} | {name: _start(0x10, name) for name in SECRET}
+_LITERAL: Final = {name: _start(0, name) for name in _CHANGING} | {name: _start(0x10, name) for name in _SECRET}

@@ -39,9 +39,6 @@ STATIC_CODES: Final[dict[Field, bytes]] = {
 STATIC_NAMES: Final[dict[bytes, int]] = {name: index for index, (name, _) in reversed(list(enumerate(STATIC, 1)))}
 
 
-#: Names whose values are never indexed, whoever sends them (RFC 7541, sections 6.2.3 and 7.1.3).
-SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
-
 #: Marks of what came once. Bounded, and one for all connections, so that it costs none of them memory. A mark that two
 #: things share does no more than keep one of them too early.
 _ONCE: Final[set[int]] = set()
@@ -56,27 +53,6 @@ def comes_again(mark: int) -> bool:
         _ONCE.clear()
     _ONCE.add(mark)
     return False
-
-
-#: Marks of fields that came as never to be indexed, the latest and those before.
-_SECRET: Final[list[set[int]]] = [set(), set()]
-_SECRET_MAX: Final = 1024
-
-
-def keep_secret(mark: int) -> None:
-    """A field came as never to be indexed: whoever sends it on has to say the same (RFC 7541, section 6.2.3).
-
-    What a head says of its fields does not reach that far, so it is told from here, by the field's hash. Who floods us
-    with such fields can make us forget; then one is indexed that comes twice on a connection, as any other is.
-    """
-    latest = _SECRET[0]
-    latest.add(mark)
-    if len(latest) >= _SECRET_MAX:
-        _SECRET[:] = [set(), latest]
-
-
-def is_secret(mark: int) -> bool:
-    return mark in _SECRET[0] or mark in _SECRET[1]
 
 
 class Table(HeaderTable):
