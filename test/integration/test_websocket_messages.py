@@ -46,7 +46,7 @@ def test_messages_of_all_sizes() -> None:
         async with echoing(COMPRESSED) as (proxy, _):
             async with connect(url(proxy), max_size=None) as client:
                 assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
-                for size in (0, 1, 125, 126, 65535, 65536, 1 << 20, (8 << 20) + 3):
+                for size in (0, 1, 125, 126, 65535, 65536, (1 << 20) + 3):
                     for message in (os.urandom(size // 2) + bytes(size - size // 2), "ä" * (size // 2)):
                         await client.send(message)
                         assert await client.recv() == message
@@ -56,7 +56,7 @@ def test_messages_of_all_sizes() -> None:
                 await client.close(4000, "enough")
             assert (client.close_code, client.close_reason) == (4000, "enough")
             wait_for(lambda: metric(proxy, "balance_websocket_closes_total", code="4000") == 1, "the account")
-            assert metric(proxy, "balance_websocket_messages_total", direction="in") == 17
+            assert metric(proxy, "balance_websocket_messages_total", direction="in") == 15
 
     bounded(main())
 
