@@ -47,6 +47,9 @@ class Discovered(NamedTuple):
     max_connections: int = 0
 
 
+NO_NAMES: Final[frozenset[bytes]] = frozenset()
+
+
 class Headers:
     """Ordered header fields: lower-case names beside the lines they came in.
 
@@ -54,11 +57,13 @@ class Headers:
     field is forwarded as the very bytes that arrived; a lookup compares names, which are few.
     """
 
-    __slots__ = ("lines", "names")
+    __slots__ = ("lines", "names", "secret")
 
     def __init__(self, names: list[bytes] | None = None, lines: list[bytes] | None = None) -> None:
         self.names: list[bytes] = [] if names is None else names
         self.lines: list[bytes] = [] if lines is None else lines
+        #: Names of fields, pseudo-header fields among them, that came as never to be indexed (RFC 7541, section 6.2.3).
+        self.secret: frozenset[bytes] = NO_NAMES
 
     @classmethod
     def of(cls, *fields: tuple[bytes, bytes]) -> Headers:
@@ -99,7 +104,9 @@ class Headers:
             self.names = [self.names[i] for i in kept]
 
     def copy(self) -> Headers:
-        return Headers(self.names.copy(), self.lines.copy())
+        headers = Headers(self.names.copy(), self.lines.copy())
+        headers.secret = self.secret
+        return headers
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """(lower-case name, value) pairs, in order."""

@@ -162,7 +162,7 @@ class Reader:
                 self._block = first, block
                 return None
             self._block = None
-            fields = [tuple(field) for field in self.decoder.decode(block, raw=True)]
+            fields = list(self.decoder.decode(block, raw=True))
             return Written("Headers", first.stream_id, frozenset(first.flags), fields)
         assert self._block is None, "a header block is interrupted"
         return Written(kind, read.stream_id, flags, _value(kind, read))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from hpack import Encoder, NeverIndexedHeaderTuple
+
 from balance.codec.http2.events import RequestReceived, RequestRefused, ResponseReceived, TrailersReceived
 from balance.codec.http2.session import Code, SessionOptions
 from balance.model import CHUNKED, NO_BODY, Headers
@@ -435,6 +437,25 @@ class Writing(SessionCase):
             self.receive(self.headers(2 * number + 1, OK, ended=True))
         self.assertEqual([len(each.value) for each in self.written() if each.kind == "Headers"], [14] * 50)
         self.assertLess(self.session.packed_header_bytes, 0.3 * self.session.plain_header_bytes)
+
+    def test_what_is_never_to_be_indexed_goes_on_so(self) -> None:
+        """RFC 7541, section 6.2.3: an intermediary says of a field what was said to it."""
+        head = request()
+        head.headers = Headers.of((b"x-key", b"of one client"), (b"x", b"y"))
+        head.headers.secret = frozenset((b"x-key",))
+        for _ in range(3):
+            self.session.request(head.copy(), b"https", b"a.example", True)
+            fields = self.written()[-1].value
+            marked = [field[0] for field in fields if isinstance(field, NeverIndexedHeaderTuple)]
+            self.assertEqual(marked, [b"x-key"])
+        self.assertIn((b"x", b"y"), self.reader.decoder.header_table.dynamic_entries)
+        for name in (b"x-token", b"cookie"):
+            block = Encoder().encode([*OK, NeverIndexedHeaderTuple(name, b"value"), (b"y", b"z")])
+            (event,) = self.receive(frames.frame(1, 5, 1 if name == b"x-token" else 3, block))
+            secret = frozenset((b"x-token",)) if name == b"x-token" else frozenset()
+            assert isinstance(event, ResponseReceived)
+            self.assertEqual(event.head.headers.secret, secret)
+            self.assertEqual(event.head.copy().headers.secret, secret)
 
     def test_secrets_stay_out_of_the_table(self) -> None:
         """RFC 7541, section 7.1.3: on one connection, requests of clients that do not trust each other."""

@@ -59,7 +59,7 @@ class Encoding(TestCase):
             for _ in range(3):  # learn, index, recall
                 key = tuple(step)
                 middle = Headers.of(*step[1:-1])
-                block, size = encoder.recall(key) or encoder.encode_head(step[:1], middle, step[1:][-1:], key)
+                block, size = encoder.recall(key) or encoder.encode_head(step[:1], step[1:][-1:], middle, key)
                 self.assertEqual(plain(peer.decode(block, raw=True)), step)
                 self.assertEqual(size, sum(len(name) + len(value) for name, value in step))
             self.assertLessEqual(len(encoder._kept), KEPT_BLOCKS)
@@ -69,7 +69,7 @@ class Encoding(TestCase):
         encoder = BlockEncoder(4096)
         sizes = []
         for _ in range(4):
-            block, size = encoder.recall(1) or encoder.encode_head(RESPONSE[:1], Headers.of(*RESPONSE[1:]), (), 1)
+            block, size = encoder.recall(1) or encoder.encode_head(RESPONSE[:1], (), Headers.of(*RESPONSE[1:]), 1)
             sizes.append(len(block))
         self.assertIsNotNone(encoder.recall(1))
         self.assertLess(sizes[-1], size * 0.3)

@@ -29,7 +29,7 @@ from balance.codec.http2.events import (
 )
 from balance.codec.http2.h2_connection import HeaderBlock
 from balance.codec.http2.h2_send import HIGHEST_STREAM, PING_DATA, Sender, Stream
-from balance.codec.http2.heads import trailer_fields
+from balance.codec.http2.heads import secrets_of, trailer_fields
 from balance.codec.http2.session import Code
 from balance.errors import ExchangeError
 
@@ -204,6 +204,7 @@ class Receiver(Sender):
         else:
             try:
                 trailers = trailer_fields(block.fields, bad)
+                trailers.secret = secrets_of(block.fields)
             except ExchangeError as error:
                 self._fault(stream, Code.PROTOCOL_ERROR, error.detail)
                 return

@@ -11,7 +11,7 @@ from balance.codec.http2.events import InformationalReceived, RequestReceived, R
 from balance.codec.http2.h2_connection import HeaderBlock
 from balance.codec.http2.h2_receive import Receiver
 from balance.codec.http2.h2_send import HIGHEST_STREAM, Stream
-from balance.codec.http2.heads import request_fields, request_head, response_fields, response_head
+from balance.codec.http2.heads import request_fields, request_head, response_fields, response_head, secrets_of
 from balance.codec.http2.session import DEFAULT_OPTIONS, PREFACE, Code, SessionOptions
 from balance.errors import BadRequest, BadResponse, ExchangeError
 from balance.model import NO_BODY, RequestHead, ResponseHead
@@ -75,6 +75,7 @@ class ServerSession(Receiver):
             self._remote_end(stream, tell=True)
         try:
             head = request_head(block.fields, block.ended, self._options.head_limits)
+            head.headers.secret = secrets_of(block.fields)
             if head.upgrade and not self._options.connect:  # RFC 8441, section 3
                 raise BadRequest("extended CONNECT was not offered")
         except ExchangeError as error:
@@ -131,6 +132,7 @@ class ClientSession(Receiver):
     def _response(self, stream: Stream, block: HeaderBlock) -> None:
         try:
             head = response_head(block.fields, stream.method, block.ended, self._options.head_limits)
+            head.headers.secret = secrets_of(block.fields)
         except ExchangeError as error:
             self._fault(stream, Code.PROTOCOL_ERROR, error.detail)
             return

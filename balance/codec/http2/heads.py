@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from hpack import NeverIndexedHeaderTuple
+
 from balance.codec.http1.grammar import (
     CONNECTION,
     CONTENT_LENGTH,
@@ -40,7 +42,7 @@ from balance.errors import (
     ResponseTooLarge,
     UriTooLong,
 )
-from balance.model import CHUNKED, HTTP2, NO_BODY, Headers, RequestHead, ResponseHead
+from balance.model import CHUNKED, HTTP2, NO_BODY, NO_NAMES, Headers, RequestHead, ResponseHead
 
 Field = tuple[bytes, bytes]
 
@@ -291,7 +293,7 @@ _TRAILERS_SIZE: Final = 16 * 1024
 def request_fields(head: RequestHead, scheme: bytes, authority: bytes) -> list[Field]:
     """The field list of a request. ``upgrade`` becomes extended CONNECT (RFC 8441, section 4)."""
     before, after = around_request(head, scheme, authority)
-    return before + _pairs(head.headers) + after
+    return secretly(before + _pairs(head.headers) + after, head.headers.secret)
 
 
 def around_request(head: RequestHead, scheme: bytes, authority: bytes) -> tuple[list[Field], list[Field]]:
@@ -317,7 +319,7 @@ _BODY_EXPECTED: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 def response_fields(head: ResponseHead) -> list[Field]:
     """The field list of a response."""
     before, after = around_response(head)
-    return before + _pairs(head.headers) + after
+    return secretly(before + _pairs(head.headers) + after, head.headers.secret)
 
 
 def around_response(head: ResponseHead) -> tuple[list[Field], list[Field]]:
@@ -339,4 +341,21 @@ def pair(name: bytes, line: bytes) -> Field:
 
 def trailer_list(trailers: Headers) -> Sequence[Field]:
     """The field list of a trailer section."""
-    return _pairs(trailers)
+    return secretly(_pairs(trailers), trailers.secret)
+
+
+def secretly(fields: list[Field], secret: frozenset[bytes]) -> list[Field]:
+    """Mark those fields that go on as never to be indexed, as they came (RFC 7541, section 6.2.3)."""
+    if not secret:
+        return fields
+    return [NeverIndexedHeaderTuple(*field) if field[0] in secret else field for field in fields]
+
+
+#: Fields that never are, whoever sends them and however (section 7.1.3).
+SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
+
+
+def secrets_of(fields: Iterable[Field]) -> frozenset[bytes]:
+    """The names of those that are marked so, beside those that always are."""
+    names = [field[0] for field in fields if isinstance(field, NeverIndexedHeaderTuple) and field[0] not in SECRET]
+    return frozenset(names) if names else NO_NAMES

@@ -9,7 +9,14 @@ from __future__ import annotations
 from balance.codec.http2 import lean_frames as frames
 from balance.codec.http2.defences import ConnectionFault
 from balance.codec.http2.events import InformationalReceived, RequestReceived, RequestRefused, ResponseReceived
-from balance.codec.http2.heads import around_request, around_response, request_head, response_fields, response_head
+from balance.codec.http2.heads import (
+    around_request,
+    around_response,
+    request_fields,
+    request_head,
+    response_fields,
+    response_head,
+)
 from balance.codec.http2.lean_decoder import Block
 from balance.codec.http2.lean_session import LeanSession
 from balance.codec.http2.lean_stream import Stream
@@ -93,6 +100,7 @@ class ServerSession(LeanSession):
         if known is not None:
             return known.copy()
         head = request_head(block.fields, ended, self._options.head_limits)
+        head.headers.secret = block.secret
         if head.upgrade and not self._options.connect:
             raise BadRequest("extended CONNECT was not offered")
         if block.kept:
@@ -115,11 +123,12 @@ class ServerSession(LeanSession):
             return
         stream.answered = True
         stream.tunnel = stream.method == b"CONNECT" and 200 <= head.status < 300
-        key = (head.status, head.length, head.declared, *head.headers.lines)
-        packed = self._encoder.recall(key)
-        if packed is None:
-            before, after = around_response(head)
-            packed = self._encoder.encode_head(before, head.headers, after, key)
+        encoder = self._encoder
+        if head.headers.secret:
+            packed = encoder.encode(response_fields(head))
+        else:
+            key = (head.status, head.length, head.declared, *head.headers.lines)
+            packed = encoder.recall(key) or encoder.encode_head(*around_response(head), head.headers, key)
         self._put_head(stream, packed, ended)
 
 
@@ -159,21 +168,24 @@ class ClientSession(LeanSession):
         self._last_id = stream_id
         stream = Stream(stream_id, b"CONNECT" if head.upgrade else head.method, self._peer_window, self._stream_window)
         self._opened(stream)
-        key = (
-            head.target,
-            head.method,
-            scheme,
-            authority,
-            head.length,
-            head.te_trailers,
-            head.expect_continue,
-            head.upgrade,
-            *head.headers.lines,
-        )
-        packed = self._encoder.recall(key)
-        if packed is None:
-            before, after = around_request(head, scheme, authority)
-            packed = self._encoder.encode_head(before, head.headers, after, key)
+        encoder = self._encoder
+        if head.headers.secret:
+            packed = encoder.encode(request_fields(head, scheme, authority))
+        else:
+            key = (
+                head.target,
+                head.method,
+                scheme,
+                authority,
+                head.length,
+                head.te_trailers,
+                head.expect_continue,
+                head.upgrade,
+                *head.headers.lines,
+            )
+            packed = encoder.recall(key) or encoder.encode_head(
+                *around_request(head, scheme, authority), head.headers, key
+            )
         self._put_head(stream, packed, ended)
         return stream_id
 
@@ -208,6 +220,7 @@ class ClientSession(LeanSession):
         if usual and block.response is not None:
             return block.response.copy()
         head = response_head(block.fields, method, ended, self._options.head_limits)
+        head.headers.secret = block.secret
         if usual and block.kept:
             block.response = head.copy()
         return head

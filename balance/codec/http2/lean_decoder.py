@@ -12,7 +12,7 @@ from hpack.hpack import decode_integer
 from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
-from balance.codec.http2.heads import Field
+from balance.codec.http2.heads import SECRET, Field
 from balance.codec.http2.lean_hpack import (
     DYNAMIC_FIRST,
     KEPT_BLOCKS,
@@ -22,21 +22,23 @@ from balance.codec.http2.lean_hpack import (
     Table,
     comes_again,
 )
-from balance.model import RequestHead, ResponseHead
+from balance.model import NO_NAMES, RequestHead, ResponseHead
 
 
 class Block:
     """A decoded header block, and the heads that were read from it."""
 
-    __slots__ = ("added", "added_size", "ended_request", "fields", "kept", "plain", "request", "response")
+    __slots__ = ("added", "added_size", "ended_request", "fields", "kept", "plain", "request", "response", "secret")
 
-    def __init__(self, fields: list[Field], plain: int, added: list[Field]) -> None:
+    def __init__(self, fields: list[Field], plain: int, added: list[Field], secret: frozenset[bytes]) -> None:
         self.fields = fields
         #: Those of them that it adds to the table, and what they take there.
         self.added = added
         self.added_size = sum([len(name) + len(value) + 32 for name, value in added]) if added else 0
         #: Bytes of names and values.
         self.plain = plain
+        #: Names of those that are never to be indexed (RFC 7541, section 6.2.3).
+        self.secret = secret
         #: It is likely to come again.
         self.kept = False
         self.request: RequestHead | None = None
@@ -88,8 +90,8 @@ class BlockDecoder:
         at = self._resize(packed) if packed and packed[0] & 0xE0 == 0x20 else 0
         if table.maxsize > self._largest:
             raise InvalidTableSizeError("the table was not made smaller")
-        fields, size, added, refers = _read(packed, at, table, self._list_size)
-        block = Block(fields, size - 32 * len(fields), added)
+        fields, size, added, secret, refers = _read(packed, at, table, self._list_size)
+        block = Block(fields, size - 32 * len(fields), added, frozenset(secret) if secret else NO_NAMES)
         if added:
             self._kept.clear()
         if block.plain > KEPT_BYTES // 4 or at or (added and refers) or not comes_again(hash(packed) ^ id(self)):
@@ -120,15 +122,19 @@ class BlockDecoder:
         return at
 
 
-def _read(packed: bytes, at: int, table: HeaderTable, limit: int) -> tuple[list[Field], int, list[Field], bool]:
+def _read(
+    packed: bytes, at: int, table: HeaderTable, limit: int
+) -> tuple[list[Field], int, list[Field], list[bytes], bool]:
     """Decode a block from ``at`` on, where no update of the table's size is left.
 
     :param limit: of the list's size, as RFC 9113, section 6.5.2, counts it
-    :returns: all fields; their size; those that were added to the table; whether any refers to the dynamic table
+    :returns: all fields; their size; those that were added to the table; the names of those that never may be; whether
+        any refers to the dynamic table
     """
     dynamic = table.dynamic_entries
     fields: list[Field] = []
     added: list[Field] = []
+    secret: list[bytes] = []
     refers = False
     size = 0
     end = len(packed)
@@ -167,11 +173,13 @@ def _read(packed: bytes, at: int, table: HeaderTable, limit: int) -> tuple[list[
             if code >= 0x40:
                 table.add(name, value)
                 added.append(field)
+            elif code >= 0x10 and name not in SECRET:
+                secret.append(name)
         size += len(name) + len(value) + 32
         if size > limit:
             raise OversizedHeaderListError("the header list is too large")
         fields.append(field)
-    return fields, size, added, refers
+    return fields, size, added, secret, refers
 
 
 def _no_entry(index: int) -> NoReturn:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Final
 
-from hpack import Encoder
+from hpack import Encoder, NeverIndexedHeaderTuple
 from hpack.hpack import encode_integer
 
-from balance.codec.http2.heads import Field, pair
+from balance.codec.http2.heads import SECRET, Field, pair
 from balance.codec.http2.lean_hpack import (
     DYNAMIC_FIRST,
     KEPT_BLOCKS,
@@ -38,8 +38,6 @@ _CHANGING: Final = frozenset(
         b"x-request-id",
     )
 )
-#: RFC 7541, sections 6.2.3 and 7.1.3.
-_SECRET: Final = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"set-cookie"))
 
 
 class BlockEncoder:
@@ -98,17 +96,25 @@ class BlockEncoder:
     def encode(self, fields: Iterable[Field]) -> tuple[bytes, int]:
         """Encode one block; it has to be the next that is sent.
 
+        :param fields: with those marked that are never to be indexed, as `balance.codec.http2.heads` does
         :returns: the block, and the plain bytes of its fields
         """
         codes: list[bytes] = []
         self._begin(codes)
-        plain = self._put(fields, codes)
+        plain = 0
+        for field in fields:
+            name, value = field
+            if isinstance(field, NeverIndexedHeaderTuple):
+                codes.append(_start(0x10, name) + _length(value) + value)
+                plain += len(name) + len(value)
+            else:
+                plain += self._put((field,), codes)
         return b"".join(codes), plain
 
     def encode_head(
-        self, before: Iterable[Field], headers: Headers, after: Iterable[Field], key: Hashable
+        self, before: Iterable[Field], after: Iterable[Field], headers: Headers, key: Hashable
     ) -> tuple[bytes, int]:
-        """The same for ``headers`` with fields before and after them, and kept where that is possible.
+        """The same for ``headers`` without secrets, with fields before and after them, and kept where that is possible.
 
         :param key: stands for them: equal keys, equal fields
         """
@@ -243,4 +249,4 @@ def _length(text: bytes) -> bytes:
 
 _LENGTHS: Final = tuple(bytes((length,)) for length in range(127))
 #: Names whose values are never added to the table to how they begin.
-_LITERAL: Final = {name: _start(0, name) for name in _CHANGING} | {name: _start(0x10, name) for name in _SECRET}
+_LITERAL: Final = {name: _start(0, name) for name in _CHANGING} | {name: _start(0x10, name) for name in SECRET}

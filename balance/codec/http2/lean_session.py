@@ -233,6 +233,7 @@ class LeanSession(LeanControl):
             return
         try:
             trailers = trailer_fields(block.fields, self.bad_trailers)
+            trailers.secret = block.secret
         except ExchangeError as error:
             self._fault(stream, Code.PROTOCOL_ERROR, error.detail)
             return

@@ -195,10 +195,12 @@ class LeanWire:
         if self.queued and stream_id in self._outbox:
             stream.ending = True
             self._outbox.end(stream_id, trailer_list(trailers) if trailers else None)
+        elif trailers and trailers.secret:
+            self.put_trailers(stream_id, trailer_list(trailers))
         elif trailers:
             key = (0, *trailers.lines)
             encoder = self._encoder
-            self._put_head(stream, encoder.recall(key) or encoder.encode_head((), trailers, (), key), True)
+            self._put_head(stream, encoder.recall(key) or encoder.encode_head((), (), trailers, key), True)
         else:
             self._write(stream, b"", True, False)
 
