@@ -31,17 +31,22 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def chosen(quick: bool, patterns: list[str]) -> list[tuple[str, type[Any]]]:
-    """The cases to run."""
+def chosen(quick: bool, patterns: list[str], messages: int = 0) -> list[tuple[str, type[Any]]]:
+    """The cases to run.
+
+    :param messages: where a case sends a thousand, send so many; 0: leave it as it is
+    """
     cases = []
     for name, case in load().items():
         if patterns and not any(fnmatch.fnmatchcase(name, each) for each in patterns):
             continue
+        count = messages
         if quick and any(fnmatch.fnmatchcase(name, each) for each in SLOW):
             if not any(fnmatch.fnmatchcase(name, each) for each in SAMPLES):
                 continue
-            if hasattr(case, "COUNT"):
-                case = type(case.__name__, (case,), {"COUNT": SAMPLE_SIZE})
+            count = messages or SAMPLE_SIZE
+        if count and hasattr(case, "COUNT"):
+            case = type(case.__name__, (case,), {"COUNT": count})
         cases.append((name, case))
     return cases
 
@@ -77,12 +82,13 @@ def main() -> int:
     parser.add_argument("cases", nargs="*", help="numbers, such as 7.* (default: all)")
     parser.add_argument("--quick", action="store_true", help="leave out, or cut short, what takes long")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
+    parser.add_argument("--messages", type=int, default=0, help="send so many where a case sends a thousand")
     parser.add_argument("--verbose", action="store_true", help="show every case")
     options = parser.parse_args()
     if not available():
         print("autobahntestsuite is not installed: pip install autobahntestsuite")
         return 2
-    cases = chosen(options.quick, options.cases)
+    cases = chosen(options.quick, options.cases, options.messages)
     failed = 0
     with targets(options.modes) as ports:
         outcomes = {}
