@@ -49,6 +49,12 @@ class SniRule(Generic[T]):
         kind = 0 if not self.sni else len(self.sni) if wildcard else 1000 + len(self.sni)
         return kind, bool(self.alpn)
 
+    def matches(self, hello: ClientHello) -> bool:
+        """Whether all conditions hold."""
+        if self.sni and not host_matches(self.sni, hello.server_name.encode("ascii")):
+            return False
+        return not self.alpn or not self.alpn.isdisjoint(hello.alpn)
+
     def explain(self, hello: ClientHello) -> str:
         """Why the rule does not match, for people; empty when it does."""
         if self.sni and not host_matches(self.sni, hello.server_name.encode("ascii")):
@@ -80,6 +86,6 @@ class SniTable(Generic[T]):
         :param hello: may be None only where nothing `asks` for it
         """
         for rule in self.ordered:
-            if hello is None or not rule.explain(hello):
+            if hello is None or rule.matches(hello):
                 return rule
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import ssl
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -252,3 +253,20 @@ class Routing(TestCase):
         self.assertFalse(table.asks)
         self.assertIsNotNone(table.match(None))
         self.assertIsNone(SniTable([SniRule(name="a", target=0, sni="a")]).match(ClientHello("b", ())))
+
+    @given(
+        st.sampled_from(["", "a.example", "*.example", "*.a.example", "b"]),
+        st.sets(st.sampled_from(["h2", "http/1.1", "x"])),
+        st.sampled_from(["", "a.example", "b.a.example", "example", ".example", "b"]),
+        st.lists(st.sampled_from([b"h2", b"http/1.1", b"y"]), max_size=3),
+    )
+    def test_what_is_explained_is_what_is_done(self, sni: str, alpn: set[str], name: str, offered: list[bytes]) -> None:
+        rule = SniRule(name="r", target=0, sni=sni, alpn=alpn)
+        hello = ClientHello(name, tuple(offered))
+        self.assertEqual(rule.matches(hello), not rule.explain(hello))
+
+    def test_no_words_are_made_on_the_way(self) -> None:
+        table = SniTable([SniRule(name="a", target=0, sni="a"), SniRule(name="b", target=1)])
+        with patch.object(SniRule, "explain", side_effect=AssertionError):
+            found = table.match(ClientHello("c", ()))
+        self.assertIs(found, table.ordered[1])
