@@ -28,13 +28,13 @@ Case = TypeVar("Case", bound="type[SessionCase]")
 def on_every_session(case: Case) -> Case:
     """The class on the first session under its own name, and beside it one for each of the others."""
     module = sys.modules[case.__module__]
-    made = []
+    made: list[Any] = []
     for name, implementation in SESSIONS.items():
-        label = f"{case.__name__}On{name}"
+        label = f"{case.__name__}On{name}" if made else case.__name__  # by which workers of `trial -j` look it up
         made.append(type(label, (case,), {"implementation": implementation, "__module__": case.__module__}))
         if len(made) > 1:
             setattr(module, label, made[-1])
-    return made[0]  # type: ignore[return-value]
+    return made[0]  # type: ignore[no-any-return]
 
 
 def shape(events: Iterable[Event]) -> list[tuple[Any, ...]]:
