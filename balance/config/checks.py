@@ -53,7 +53,7 @@ def check(document: Document, data: dict[str, Any] | None = None, path: Path = (
         and not _serves_itself(whole)
     ):
         yield document.problem(path, "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
-    names_found = {each.get("name") for each in _items(whole.get("discovery"))}
+    names_found = [each.get("name") for each in _items(whole.get("discovery"))]
     of_http = _list(_mapping(own.get("http")).get("routes"))
     yield from _routes(document, of_http, (*path, "http", "routes"), known, names_found)
     yield from _routes(document, _list(own.get("routes")), (*path, "routes"), known, names_found)

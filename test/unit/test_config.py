@@ -462,6 +462,11 @@ TREES = st.recursive(
 class Anything(SynchronousTestCase):
     """Whatever is in the file, the answer is a configuration or a report."""
 
+    def test_names_that_are_no_names(self) -> None:
+        """Found among random trees."""
+        for place in ("backends", "discovery", "listeners"):
+            self.assertTrue(problems(f"{place}: [{{name: []}}, {{name: {{}}}}]"), place)
+
     @settings(deadline=None, max_examples=300)
     @given(st.dictionaries(KEYS, TREES, max_size=8))
     def test_trees(self, tree: dict[str, object]) -> None:
