@@ -4,7 +4,8 @@
       DemoBackends     if `demo_backends` is given
       Discovering      what finds backends; one for each discovery
       Watchdog         if `watchdog` is not 0
-      MetricsService   if `metrics.enabled`
+      MetricsService   the sink of `metrics`, if `metrics.enabled`
+      Reporting        another sink; one for each of `statistics`
       ListenerService  a listener and its proxy; one for each
 
 Rule of this file: everything that can fail at the start fails before the first request is taken, with one clear
@@ -15,12 +16,12 @@ from __future__ import annotations
 
 import gc
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -36,13 +37,12 @@ from balance.net.dial import Dialer
 from balance.net.listen import ListenError, listen
 from balance.net.memory import keep_freed_memory
 from balance.observe.access_log import AccessLog
-from balance.observe.prometheus import exposition
-from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
 from balance.pool.backend import Backend, sweep
 from balance.registry import INSTALLED, balancer_names, build
-from balance.reporting.run import Reporting
+from balance.reporting.pages import Pages
+from balance.reporting.run import Reporting, Snapshot
 from balance.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -148,42 +148,34 @@ class Housekeeping(Service):
             self._access_log.flush()
 
 
-class MetricsService(Service):
-    """Serves statistics: Prometheus' format at `metrics.path`, JSON at /status; and answers at /explain."""
+class MetricsService(Reporting):
+    """Runs the sink of `metrics`, which, unlike others, has to start: its address is bound with those of the listeners,
+    and if it is taken, nothing starts.
+    """
 
-    def __init__(self, reactor: Any, metrics: Metrics, views: Views, assemblies: Sequence[Assembly] = ()) -> None:
-        self._reactor = reactor
-        self._metrics = metrics
-        self._views = views
-        self._assemblies = assemblies
-        self._port: IListeningPort | None = None
-
-    def startService(self) -> None:
-        super().startService()
-        self.privilegedStartService()
+    def __init__(self, reactor: Any, metrics: Metrics, sink: Pages, snapshot: Snapshot) -> None:
+        super().__init__(reactor, "metrics", sink, snapshot)
+        self._listen = metrics.listen
+        self._begun = False
 
     def privilegedStartService(self) -> None:
         """
         :raises ListenError: the address is taken, or not ours
         """
-        if self._port is not None:
+        self.begin()
+
+    def begin(self) -> None:
+        if self._begun:
             return
-        metrics, views = self._metrics, self._views
-        site = metrics_site(
-            metrics.path,
-            lambda: exposition(views),
-            lambda: status(views),
-            lambda query: ask(self._assemblies, query),
-        )
         try:
-            self._port = self._reactor.listenTCP(metrics.listen.port, site, interface=metrics.listen.host)
+            self._sink.start(self._snapshot, self._reactor)
         except CannotListenError as error:
-            raise ListenError(f"cannot listen on {metrics.listen}: {error.socketError}") from error
+            raise ListenError(f"cannot listen on {self._listen}: {error.socketError}") from error
+        self._begun = True
 
     def stopService(self) -> Any:
-        super().stopService()
-        port, self._port = self._port, None
-        return None if port is None else port.stopListening()
+        self._begun = False
+        return super().stopService()
 
 
 class BalanceService(MultiService):
@@ -211,9 +203,10 @@ class BalanceService(MultiService):
         )
         if config.demo_backends:
             DemoBackends(config.demo_backends, reactor).setServiceParent(self)
-        views = _views(self.assemblies)
+        snapshot = partial(status, _views(self.assemblies))
         if config.metrics.enabled:
-            MetricsService(reactor, config.metrics, views, self.assemblies).setServiceParent(self)
+            pages = Pages(config.metrics, partial(ask, self.assemblies))
+            MetricsService(reactor, config.metrics, pages, snapshot).setServiceParent(self)
         tls = tuple(each for assembly in self.assemblies for each in assembly.tls)
         self._housekeeping = Housekeeping(reactor, deadlines, Everyone(self.assemblies), access_log, tls)
         self._housekeeping.setServiceParent(self)
@@ -222,7 +215,7 @@ class BalanceService(MultiService):
                 Discovering(reactor, group, discovery).setServiceParent(self)
         for each in config.statistics:
             sink = build("sink", each)
-            Reporting(reactor, each.use, sink, lambda: status(views)).setServiceParent(self)
+            Reporting(reactor, each.use, sink, snapshot).setServiceParent(self)
         if config.watchdog:
             Watchdog(reactor, config.watchdog).setServiceParent(self)
         #: One for each listener, in the order of the file.

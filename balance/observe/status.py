@@ -1,11 +1,18 @@
-"""Statistics as JSON, for people and scripts."""
+"""A snapshot: the statistics of now, as dicts and lists.
+
+Rule of this file: whatever shows statistics is made of this and of nothing else: JSON at ``/status``, which is this as
+it stands, Prometheus' format, and every sink of third parties. What one of them needs is put in here.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from balance.observe.tls import tls_status
 from balance.observe.views import ListenerView, Views
+
+#: Of statuses, as `ListenerCounters.responses` counts them.
+_CLASSES: Final = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 
 
 def status(views: Views) -> dict[str, Any]:
@@ -28,6 +35,7 @@ def status(views: Views) -> dict[str, Any]:
                         "packed": listener.counters.header_bytes_packed,
                     },
                 },
+                "responses": dict(zip(_CLASSES, listener.counters.responses, strict=True)),
                 "errors": dict(listener.counters.errors),
                 **_websocket(listener),
                 "routes": {rule.target.name: rule.target.requests for rule in listener.routes.ordered},

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from balance.observe.views import ListenerView, TlsView
+from balance.observe.views import TlsView
 
 
-def tls_metrics(listeners: Sequence[ListenerView]) -> Iterator[Metric]:
-    """In Prometheus' format. Nothing at all where no listener speaks TLS."""
-    spoken = [(listener.name, listener.tls) for listener in listeners if listener.tls is not None]
+def tls_metrics(listeners: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """In Prometheus' format, of the listeners of a snapshot. Nothing at all where none of them speaks TLS."""
+    spoken = [(listener["name"], listener["tls"]) for listener in listeners if listener["tls"] is not None]
     if not spoken:
         return
     done = CounterMetricFamily("balance_tls_handshakes", "TLS handshakes that succeeded.", labels=["listener"])
@@ -32,20 +32,20 @@ def tls_metrics(listeners: Sequence[ListenerView]) -> Iterator[Metric]:
     )
     now = time.time()
     for name, tls in spoken:
-        counters = tls.counters
-        done.add_metric([name], counters.handshakes)
-        resumed.add_metric([name], counters.resumed)
-        for reason, number in sorted(counters.failures.items()):
+        done.add_metric([name], tls["handshakes"])
+        resumed.add_metric([name], tls["resumed"])
+        for reason, number in sorted(tls["failures"].items()):
             failures.add_metric([name, reason], number)
-        reloads.add_metric([name, "good"], counters.reloads)
-        reloads.add_metric([name, "bad"], counters.reload_failures)
-        for each in tls.served:
-            expiry.add_metric([name, each.cert_file], each.facts.not_after - now)
+        reloads.add_metric([name, "good"], tls["reloads"])
+        reloads.add_metric([name, "bad"], tls["reload_failures"])
+        for each in tls["certificates"]:
+            expires = datetime.fromisoformat(each["not_after"]).timestamp()
+            expiry.add_metric([name, each["file"]], expires - now)
     yield from (done, resumed, failures, reloads, expiry)
 
 
 def tls_status(tls: TlsView | None) -> dict[str, Any] | None:
-    """For JSON; None where the listener speaks clear text."""
+    """For a snapshot; None where the listener speaks clear text."""
     if tls is None:
         return None
     counters = tls.counters
@@ -54,6 +54,7 @@ def tls_status(tls: TlsView | None) -> dict[str, Any] | None:
         "resumed": counters.resumed,
         "failures": dict(counters.failures),
         "reloads": counters.reloads,
+        "reload_failures": counters.reload_failures,
         "problem": tls.problem,
         "certificates": [
             {

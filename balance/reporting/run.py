@@ -5,7 +5,7 @@ Rule of this file: a sink that fails is logged, and nobody else notices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -14,15 +14,16 @@ from twisted.logger import Logger
 
 from balance.interfaces import IStatisticsSink
 
+#: The numbers of now: see `balance.observe.status`.
+Snapshot = Callable[[], dict[str, Any]]
+
 
 class Reporting(Service):
     """One sink, from the start of Balance to its end."""
 
     log = Logger()
 
-    def __init__(
-        self, reactor: Any, use: str, sink: IStatisticsSink, snapshot: Callable[[], Mapping[str, Any]]
-    ) -> None:
+    def __init__(self, reactor: Any, use: str, sink: IStatisticsSink, snapshot: Snapshot) -> None:
         self._reactor = reactor
         self._use = use
         self._sink = sink
@@ -30,6 +31,10 @@ class Reporting(Service):
 
     def startService(self) -> None:
         super().startService()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start the sink."""
         maybeDeferred(self._sink.start, self._snapshot, self._reactor).addErrback(
             lambda failure: self.log.failure("statistics sink {use} could not be started", failure, use=self._use)
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,9 @@ from balance.observe.prometheus import exposition
 from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
+from balance.service import _views
+from balance.testing import Application, Refuse
+from test.certificates import Authority
 from test.unit.support import World
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -115,7 +120,7 @@ class StatisticsTests(SynchronousTestCase):
         self.views = Views([world.proxy], world.backends, [world.pool], lambda b: world.connections[b].idle)
 
     def value(self, name: str, **labels: str) -> float:
-        for family in text_string_to_metric_families(exposition(self.views).decode()):
+        for family in text_string_to_metric_families(exposition(status(self.views)).decode()):
             for sample in family.samples:
                 if sample.name == name and labels.items() <= sample.labels.items():
                     return float(sample.value)
@@ -140,6 +145,92 @@ class StatisticsTests(SynchronousTestCase):
         self.assertEqual(report["listeners"][0]["requests"], 2)
         self.assertEqual([b["name"] for b in report["backends"]], ["b1", "b2"])
         self.assertEqual(report["backends"][0]["address"], "10.0.0.1:8001")
+
+
+LISTENER, BACKEND = ("listener",), ("backend",)
+#: Every metric, and its labels: dashboards stand on them.
+METRICS = {
+    "balance_requests": LISTENER,
+    "balance_connections_accepted": LISTENER,
+    "balance_received_bytes": LISTENER,
+    "balance_sent_bytes": LISTENER,
+    "balance_retries": LISTENER,
+    "balance_http2_connections": LISTENER,
+    "balance_http2_plain_header_bytes": LISTENER,
+    "balance_http2_packed_header_bytes": LISTENER,
+    "balance_active_requests": LISTENER,
+    "balance_connections_open": LISTENER,
+    "balance_responses": ("class", "listener"),
+    "balance_errors": ("listener", "reason"),
+    "balance_route_requests": ("listener", "route"),
+    "balance_pool_queued_requests": ("pool",),
+    "balance_websocket_open": LISTENER,
+    "balance_websocket_opened": LISTENER,
+    "balance_websocket_bytes": ("direction", "listener"),
+    "balance_websocket_messages": ("direction", "listener"),
+    "balance_websocket_closes": ("code", "listener"),
+    "balance_backend_requests": BACKEND,
+    "balance_backend_failures": BACKEND,
+    "balance_backend_ejections": BACKEND,
+    "balance_backend_connections_opened": BACKEND,
+    "balance_backend_connections_reused": BACKEND,
+    "balance_backend_received_bytes": BACKEND,
+    "balance_backend_sent_bytes": BACKEND,
+    "balance_backend_active_requests": BACKEND,
+    "balance_backend_connections_open": BACKEND,
+    "balance_backend_weight": BACKEND,
+    "balance_backend_up": ("backend", "state"),
+    "balance_backend_connections_idle": BACKEND,
+    "balance_tls_handshakes": LISTENER,
+    "balance_tls_resumed": LISTENER,
+    "balance_tls_failures": ("listener", "reason"),
+    "balance_tls_reloads": ("listener", "result"),
+    "balance_tls_certificate_expiry_seconds": ("certificate", "listener"),
+}
+
+
+class SnapshotTests(SynchronousTestCase):
+    """One thing feeds everything that shows statistics."""
+
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        pair = Authority(folder).issue("a.example")
+        app = Application(
+            {
+                "listeners": [
+                    {"name": "h", "listen": ":81", "tls": {"enabled": True, **pair.config}},
+                    {"name": "t", "listen": ":82", "mode": "tcp"},
+                ],
+                "backends": [{"name": "a", "address": "h:1"}],
+            }
+        )
+        app.backends["a"].always(Refuse())
+        app.get("https://x/", listener="h")
+        proxy = app.proxy("h")
+        assert proxy.tls is not None
+        proxy.tls.counters.count_failure("tls_no_common")
+        proxy.tls.counters.reload_failures = 3
+        proxy.tunnels.closes.update({1006: 1, 1000: 2})
+        self.snapshot = status(_views(app.assemblies))
+        self.families = list(text_string_to_metric_families(exposition(self.snapshot).decode()))
+
+    def test_every_metric(self) -> None:
+        found = {family.name: tuple(sorted(family.samples[0].labels)) for family in self.families}
+        self.assertEqual(found, METRICS)
+
+    def test_numbers_of_a_certificate(self) -> None:
+        by_name = {family.name: family.samples for family in self.families}
+        (expiry,) = by_name["balance_tls_certificate_expiry_seconds"]
+        self.assertAlmostEqual(expiry.value / 86400, 20, places=1)
+        reloads = {sample.labels["result"]: sample.value for sample in by_name["balance_tls_reloads"]}
+        self.assertEqual(reloads, {"good": 0, "bad": 3})
+
+    def test_it_is_json_and_nothing_is_lost_by_that(self) -> None:
+        self.patch(time, "time", lambda: 1e9)
+        again = json.loads(json.dumps(self.snapshot))
+        self.assertEqual(again, self.snapshot)
+        self.assertEqual(exposition(again), exposition(self.snapshot))
 
 
 class SiteTests(SynchronousTestCase):

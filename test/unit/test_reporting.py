@@ -1,22 +1,29 @@
-"""Statistics sinks, and the one that comes with Balance."""
+"""Statistics sinks, and those that come with Balance."""
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.web.test.requesthelper import DummyRequest
 from zope.interface.verify import verifyObject
 
-from balance.config import ConfigError
+from balance.config import ConfigError, Metrics
 from balance.interfaces import IStatisticsSink
+from balance.model import Address
+from balance.net.listen import ListenError
 from balance.observe.status import status
 from balance.registry import find
+from balance.reporting.pages import Pages
 from balance.reporting.run import Reporting
 from balance.reporting.statsd import Statsd
-from balance.service import _views, make_service
+from balance.service import MetricsService, _views, make_service
 from balance.testing import Application
 
 
@@ -103,6 +110,65 @@ class Running(SynchronousTestCase):
         with self.assertRaises(ConfigError) as caught:
             Application({"backends": [{"name": "a", "address": "h:1"}], "statistics": [{"use": "statsd"}]})
         self.assertIn("statistics[0].options.address: this key is missing", str(caught.exception))
+
+
+class FakeReactor(Clock):
+    """Notes who listens where; ``taken`` is a port that somebody else has."""
+
+    def __init__(self, taken: int = 0) -> None:
+        super().__init__()
+        self.taken = taken
+        self.open: dict[int, Any] = {}
+
+    def listenTCP(self, port: int, site: Any, interface: str) -> Any:
+        if port == self.taken:
+            raise CannotListenError(interface, port, OSError("taken"))
+        self.open[port] = site
+        return SimpleNamespace(stopListening=lambda: self.open.pop(port) and None)
+
+
+class OfMetrics(SynchronousTestCase):
+    """What `metrics` shows, run as a sink like any other."""
+
+    METRICS = Metrics(enabled=True, listen=Address("127.0.0.1", 9090), path="/m")
+
+    def ask(self, site: Any, uri: bytes) -> bytes:
+        request = DummyRequest([b""])
+        request.uri, request.method = uri, b"GET"
+        return site.resource.render(request)  # type: ignore[no-any-return]
+
+    def test_a_life(self) -> None:
+        app = Application({"backends": [{"name": "a", "address": "h:1"}]})
+        reactor: Any = FakeReactor()
+        pages = Pages(self.METRICS, lambda query: (400, {"error": "what?"}))
+        verifyObject(IStatisticsSink, pages)
+        pages.start(lambda: status(_views(app.assemblies)), reactor)
+        site = reactor.open[9090]
+        self.assertIn(b'balance_backend_requests_total{backend="a"} 0.0', self.ask(site, b"/m"))
+        app.get("http://x/")
+        self.assertIn(b'balance_backend_requests_total{backend="a"} 1.0', self.ask(site, b"/m"))
+        self.assertEqual(json.loads(self.ask(site, b"/status")), status(_views(app.assemblies)))
+        self.assertEqual(json.loads(self.ask(site, b"/explain")), {"error": "what?"})
+        pages.stop()
+        pages.stop()
+        self.assertEqual(reactor.open, {})
+
+    def test_it_is_bound_with_the_listeners(self) -> None:
+        reactor: Any = FakeReactor()
+        service = MetricsService(reactor, self.METRICS, Pages(self.METRICS), dict)
+        for _ in range(2):
+            service.privilegedStartService()
+            self.assertEqual(list(reactor.open), [9090])
+            service.startService()
+            service.stopService()
+            self.assertEqual(reactor.open, {})
+
+    def test_nothing_starts_where_it_cannot(self) -> None:
+        service = MetricsService(FakeReactor(taken=9090), self.METRICS, Pages(self.METRICS), dict)
+        with self.assertRaises(ListenError) as caught:
+            service.privilegedStartService()
+        self.assertEqual(str(caught.exception), "cannot listen on 127.0.0.1:9090: taken")
+        service.stopService()
 
 
 class Receiver(DatagramProtocol):
