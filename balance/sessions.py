@@ -55,5 +55,6 @@ def _options(http: Http, limits: Limits, connect: bool = False) -> SessionOption
         reset_rate=http2.reset_rate,
         control_burst=http2.control_burst,
         control_rate=http2.control_rate,
+        settings_timeout=http2.settings_timeout,
         connect=connect,
     )

@@ -56,6 +56,11 @@ class Http2(Section):
         description="PING, SETTINGS, PRIORITY, unknown and empty frames, and small WINDOW_UPDATEs, at once.",
     )
     control_rate: float = Field(default=200.0, gt=0, strict=False, description="And each second in the long run.")
+    settings_timeout: Duration = Field(
+        default=10.0,
+        ge=0,
+        description="How long a peer may take to acknowledge our SETTINGS, and with them these limits. 0 is no limit.",
+    )
     ping_interval: Duration = Field(
         default=30.0,
         ge=0,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from balance.net.deadlines import Deadlines, Timed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from balance.codec.http2.events import Event
     from balance.codec.http2.session import Session
@@ -51,6 +51,19 @@ class Http2Stream(Timed):
         raise NotImplementedError
 
 
+class _SettingsLimit(Timed):
+    """The time that the peer has to acknowledge our SETTINGS. Nobody stops it: it looks once whether they are."""
+
+    __slots__ = ("_late",)
+
+    def __init__(self, late: Callable[[], None]) -> None:
+        super().__init__()
+        self._late = late
+
+    def timed_out(self) -> None:
+        self._late()
+
+
 S = TypeVar("S", bound=Http2Stream)
 
 
@@ -61,6 +74,7 @@ class Http2Link(Timed, Generic[S]):
         "_pending_seen",
         "_receiving",
         "_scheduled",
+        "_settings",
         "closing",
         "deadlines",
         "session",
@@ -84,6 +98,7 @@ class Http2Link(Timed, Generic[S]):
         self._receiving = False
         self._scheduled = False
         self._pending_seen = 0
+        self._settings: _SettingsLimit | None = None
 
     # --- what the ends do differently ---------------------------------------------------------------------------
 
@@ -108,7 +123,8 @@ class Http2Link(Timed, Generic[S]):
     def makeConnection(self, transport: Any) -> None:
         self.transport = cast("EagerConnection", transport)
         self.transport.registerProducer(self, True)
-        self.session.start()
+        self._settings = _SettingsLimit(self._settings_late)
+        self.deadlines.arm(self._settings, self.session.start())
         self.changed()
 
     def connectionMade(self) -> None:
@@ -139,6 +155,11 @@ class Http2Link(Timed, Generic[S]):
             self.count(0, len(data))
             self.transport.write(data)
 
+    def _settings_late(self) -> None:
+        self._settings = None
+        if not self.closing:
+            self.handle(self.session.settings_late())
+
     def close(self) -> None:
         """Send what there is, and close."""
         transport = self.transport
@@ -162,6 +183,9 @@ class Http2Link(Timed, Generic[S]):
         self.transport = None  # no cycle is left: memory is free at once, without the collector
         self.closing = True
         self.deadlines.forget(self)
+        if self._settings is not None:
+            self.deadlines.forget(self._settings)
+            self._settings = None
         streams, self.streams = self.streams, {}
         for stream in streams.values():
             self.deadlines.forget(stream)

@@ -12,6 +12,7 @@ from balance.config import loads
 from balance.http.route import HttpRoute
 from balance.net.deadlines import Deadlines
 from balance.pool.affinity import StickyCookie, StickyTable
+from balance.sessions import client_sessions, server_sessions
 from balance.websocket.options import WebSocketOptions
 from test.unit.support import MemoryDialer, Peer
 
@@ -56,6 +57,13 @@ class AssemblyTests(SynchronousTestCase):
         for algorithm, key in (("round-robin", False), ("random", False), ("consistent-hash", True)):
             assembly, _ = build(f"load_balancer: {{algorithm: {algorithm}}}")
             self.assertEqual(routes(assembly)[0].key is not None, key)
+
+    def test_time_to_acknowledge_settings(self) -> None:
+        for name in ("lean", "h2"):
+            config = loads(f"{BACKENDS}http: {{http2_session: {name}, http2: {{settings_timeout: 3s}}}}")
+            serve = server_sessions(config)
+            assert serve is not None
+            self.assertEqual((serve().start(), client_sessions(config, config.backends[0])().start()), (3.0, 3.0))
 
     def test_affinity(self) -> None:
         assembly, _ = build("load_balancer: {algorithm: session-affinity}")

@@ -336,3 +336,54 @@ class Streams(Attack):
         self.receive(frames.rst_stream(3))
         (event,) = self.receive(self.headers(7, [*frames.GET, (b"x-new", b"value")], ended=True))
         self.assertEqual(event.head.headers.get(b"x-new"), b"value")  # type: ignore[attr-defined]
+
+
+@on_every_session
+class Unacknowledged(SessionCase):
+    """The peer hears our SETTINGS and does not say so (RFC 9113, section 6.5.3)."""
+
+    def hello(self) -> bytes:
+        return (b"" if self.client else frames.PREFACE) + frames.settings()
+
+    def test_the_limit_is_told(self) -> None:
+        self.assertEqual(type(self.session)(SessionOptions(settings_timeout=3.0)).start(), 3.0)
+
+    def test_nothing_came_at_all(self) -> None:
+        self.fresh()
+        self.check_ended(self.session.settings_late(), Code.SETTINGS_TIMEOUT, "settings")
+
+    def test_its_own_settings_came_and_no_more(self) -> None:
+        self.fresh()
+        self.receive(self.hello())
+        self.check_ended(self.session.settings_late(), Code.SETTINGS_TIMEOUT, "settings")
+
+    def test_acknowledged_in_time(self) -> None:
+        self.fresh()
+        self.receive(self.hello() + frames.settings_ack())
+        self.written()
+        self.assertEqual(list(self.session.settings_late()), [])
+        self.check_alive()
+
+    def test_over_already(self) -> None:
+        self.fresh()
+        self.receive(self.hello() + frames.data(0, b"x"))
+        self.assertTrue(self.session.closed)
+        self.session.take()
+        self.assertEqual(list(self.session.settings_late()), [])
+        self.assertEqual(self.session.take(), b"")
+
+    def test_with_streams_open(self) -> None:
+        self.fresh()
+        if self.client:
+            self.receive(self.hello())
+            self.session.request(request(b"POST"), b"http", b"a", False)
+        else:
+            self.receive(self.hello() + self.headers(1))
+            self.session.respond(1, response(), False)
+        self.session.send_data(1, bytes(100_000), True)
+        self.check_ended(self.session.settings_late(), Code.SETTINGS_TIMEOUT, "settings")
+
+
+@on_every_session
+class UnacknowledgedByABackend(Unacknowledged):
+    client = True

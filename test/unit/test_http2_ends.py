@@ -8,9 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from balance.testing import Application, Reply
 from test.unit import acme
+from test.unit import http2_frames as frames
 from test.unit.http2_cases import on_every_session
 from test.unit.http2_peers import POST, Http2Peer, client_of
-from test.unit.support import World
+from test.unit.support import Peer, World
 from test.unit.test_http2_protocols import Base
 
 H1_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -114,6 +115,105 @@ class Slowness(Base):
                 client.connection.ping(b"12345678")
                 client.pump()
         self.assertTrue(client.peer.transport.closed)
+
+
+@on_every_session
+class Settings(Base):
+    """Peers that never say that they have heard our SETTINGS, and so our limits."""
+
+    HELLO = frames.PREFACE + frames.settings()
+
+    def codes(self, peer: Peer, *, preface: bool = False) -> list[int]:
+        """Of the GOAWAYs that it was sent."""
+        written = frames.Reader(preface=preface).read(peer.received())
+        return [each.value[1] for each in written if each.kind == "GoAway"]
+
+    def test_a_client_under_work(self) -> None:
+        world = self.front()
+        peer = world.client()
+        peer.send(self.HELLO + frames.Packer().headers(1, frames.GET, ended=True))
+        backend = world.accept()
+        world.advance(9)
+        self.assertFalse(peer.transport.closed)
+        world.advance(2)
+        self.assertEqual(self.codes(peer), [4])
+        self.assertTrue(peer.transport.closed)
+        self.assertTrue(backend.transport.aborted)
+        self.assertEqual(world.counters.errors["http2_settings"], 1)
+        self.assert_rest(world)
+
+    def test_a_client_at_rest(self) -> None:
+        """It may say as much as it likes, or nothing at all, after its preface or after a request."""
+        for asks in (False, True):
+            world = World(http2=self.server(settings_timeout=5))
+            peer = world.client()
+            peer.send(self.HELLO)
+            if asks:
+                peer.send(frames.Packer().headers(1, frames.GET, ended=True))
+                world.accept().send(H1_OK)
+            for _ in range(4):
+                world.advance(1)
+                peer.send(frames.ping())
+            self.assertFalse(peer.transport.closed)
+            world.advance(2)
+            self.assertEqual(self.codes(peer), [4])
+            self.assertTrue(peer.transport.closed)
+            self.assertEqual(world.counters.errors["http2_settings"], 1)
+
+    def test_a_client_that_does_not_read(self) -> None:
+        world = self.front()
+        peer = world.client()
+        peer.send(self.HELLO)
+        peer.stall()
+        world.advance(11)
+        self.assertTrue(peer.transport.disconnecting)
+        world.advance(31)
+        self.assertTrue(peer.transport.aborted)
+
+    def test_acknowledged_at_the_last_moment(self) -> None:
+        world = self.front()
+        peer = world.client()
+        peer.send(self.HELLO + frames.Packer().headers(1, frames.GET, ended=True))
+        world.accept()
+        world.advance(9)
+        peer.send(frames.settings_ack())
+        world.advance(20)
+        self.assertEqual(self.codes(peer), [])
+        self.assertFalse(peer.transport.closed)
+
+    def test_gone_in_time(self) -> None:
+        """Nothing waits for a connection that is over."""
+        world = self.front()
+        peer = world.client()
+        peer.send(self.HELLO)
+        peer.close()
+        self.assertEqual(sum(map(len, world.deadlines._buckets.values())), 0)
+        world.advance(11)
+        self.assertEqual(dict(world.counters.errors), {})
+
+    def test_no_limit(self) -> None:
+        world = World(http2=self.server(settings_timeout=0))
+        peer = world.client()
+        peer.send(self.HELLO + frames.Packer().headers(1, frames.GET, ended=True))
+        world.accept()
+        world.advance(25)
+        self.assertFalse(peer.transport.closed)
+
+    def test_a_backend(self) -> None:
+        world = self.back()
+        client = world.client()
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        backend = world.accept()
+        backend.send(frames.settings())
+        world.advance(9)
+        self.assertFalse(backend.transport.closed)
+        world.advance(2)
+        self.assertEqual(self.codes(backend, preface=True), [4])
+        self.assertTrue(backend.transport.closed)
+        self.assertTrue(client.received().startswith(b"HTTP/1.1 502 "))
+        self.assert_rest(world)
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.assertEqual(len(world.dialer.dials), 1)  # the connection takes no more
 
 
 @on_every_session

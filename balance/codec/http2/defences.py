@@ -10,6 +10,7 @@ under which it is configured, counted and logged.
                     frames of closed streams, 1xx responses, and WINDOW_UPDATE and PING that were not earned
     continuations   CONTINUATION frames of one block (CVE-2024-27316)
     header_list     a head that unpacks to more than ``header_list_size`` (HPACK bomb, CVE-2016-6581)
+    settings        our SETTINGS, and so our limits, were not acknowledged within ``settings_timeout``
 
 A receiver answers DATA with WINDOW_UPDATE, so what we send earns it credit for these: two frames for each of ours (one
 for the stream, one for the connection), and more for large ones, as it may give back what each segment of TCP brings.
@@ -28,6 +29,7 @@ RESETS: Final = "resets"
 CONTROL: Final = "control"
 CONTINUATIONS: Final = "continuations"
 HEADER_LIST: Final = "header_list"
+SETTINGS: Final = "settings"
 
 #: WINDOW_UPDATE and PING frames that a frame of ours, or a new stream, earns; and what so many bytes of DATA earn, as a
 #: shift.
@@ -148,3 +150,8 @@ class Defences:
 def oversized_head() -> ConnectionFault:
     """The fault of a header block that unpacks to more than ``header_list_size``."""
     return ConnectionFault(Code.ENHANCE_YOUR_CALM, "the header list is larger than allowed", HEADER_LIST)
+
+
+def unacknowledged() -> ConnectionFault:
+    """The fault of a peer that does not acknowledge our SETTINGS (RFC 9113, section 6.5.3)."""
+    return ConnectionFault(Code.SETTINGS_TIMEOUT, "our SETTINGS were not acknowledged in time", SETTINGS)

@@ -22,7 +22,6 @@ from balance.codec.http2.events import (
     Event,
     GoAwayReceived,
     PingAcknowledged,
-    SessionEnded,
     SettingsReceived,
     StreamReset,
     TrailersReceived,
@@ -69,18 +68,6 @@ class Receiver(Sender):
         except ProtocolError as error:
             self._end(ConnectionFault(int(error.error_code), str(error)))
         return events
-
-    def _end(self, fault: ConnectionFault) -> None:
-        """GOAWAY, and nothing after it."""
-        self._last_taken = min(self._last_taken, 0 if self._connection.config.client_side else self._last_id)
-        self._put(self._goaway(fault.code))
-        self._ended = self.closed = True
-        self._streams.clear()
-        self._connection.streams.clear()
-        self._outbox.clear()
-        self._buffer = b""
-        self.open_streams = 0
-        self._events.append(SessionEnded(fault.code, fault.reason, fault.defence))
 
     def _read(self, data: bytes) -> None:
         if self._preface:
@@ -353,6 +340,7 @@ class Receiver(Sender):
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "SETTINGS of a wrong length")
         self._defences.settings((len(frame) - 9) // 6)
         if flags & ACK:
+            self._settings_known = True
             self._connection.feed(frame)
             return
         remote = self._connection.remote_settings

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from balance.codec.http2.defences import EARNED, Defences
-from balance.codec.http2.events import Event, StreamWritable
+from balance.codec.http2.defences import EARNED, ConnectionFault, Defences, unacknowledged
+from balance.codec.http2.events import Event, SessionEnded, StreamWritable
 from balance.codec.http2.h2_connection import DEFAULT_WINDOW, Connection
 from balance.codec.http2.heads import Field, trailer_list
 from balance.codec.http2.outbox import Outbox
@@ -92,6 +92,7 @@ class Sender:
         "_preface",
         "_reset",
         "_settings_heard",
+        "_settings_known",
         "_skipped",
         "_streams",
         "closed",
@@ -113,6 +114,7 @@ class Sender:
         self._buffer = b""
         self._preface = b""
         self._settings_heard = False
+        self._settings_known = False
         self._block = 0  # the stream whose header block is not complete
         self._block_ended = False
         self._block_parts: list[bytes] = []
@@ -144,11 +146,12 @@ class Sender:
         """The same, as they were on the wire."""
         return self._connection.encoder.packed + self._connection.decoder.packed
 
-    def _start(self, preface: bytes) -> None:
+    def _start(self, preface: bytes) -> float:
         self._put(preface + self._connection.announcement())
         wider = self._options.connection_window - DEFAULT_WINDOW
         if wider > 0:
             self._connection.increment_flow_control_window(wider)
+        return self._options.settings_timeout
 
     def take(self) -> bytes:
         """See `Session.take`."""
@@ -318,6 +321,25 @@ class Sender:
         self._put(self._goaway(code))
         if self._goaway_heard and not self._streams:
             self.closed = True
+
+    def settings_late(self) -> Sequence[Event]:
+        """See `Session.settings_late`."""
+        events = self._events = []
+        if not (self._settings_known or self._ended):
+            self._end(unacknowledged())
+        return events
+
+    def _end(self, fault: ConnectionFault) -> None:
+        """GOAWAY, and nothing after it."""
+        self._last_taken = min(self._last_taken, 0 if self._connection.config.client_side else self._last_id)
+        self._put(self._goaway(fault.code))
+        self._ended = self.closed = True
+        self._streams.clear()
+        self._connection.streams.clear()
+        self._outbox.clear()
+        self._buffer = b""
+        self.open_streams = 0
+        self._events.append(SessionEnded(fault.code, fault.reason, fault.defence))
 
     def _goaway(self, code: int) -> bytes:
         return _GOAWAY.pack(8 << 8 | 7, 0, 0, self._last_taken, code)

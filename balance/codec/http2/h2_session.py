@@ -26,9 +26,9 @@ class ServerSession(Receiver):
         super().__init__(options, client=False)
         self._preface = PREFACE
 
-    def start(self) -> None:
+    def start(self) -> float:
         """See `Session.start`."""
-        self._start(b"")
+        return self._start(b"")
 
     def respond(self, stream_id: int, head: ResponseHead, ended: bool) -> None:
         """See `Session.respond`."""
@@ -102,9 +102,9 @@ class ClientSession(Receiver):
     def __init__(self, options: SessionOptions = DEFAULT_OPTIONS) -> None:
         super().__init__(options, client=True)
 
-    def start(self) -> None:
+    def start(self) -> float:
         """See `Session.start`."""
-        self._start(PREFACE)
+        return self._start(PREFACE)
 
     def request(self, head: RequestHead, scheme: bytes, authority: bytes, ended: bool) -> int:
         """See `Session.request`."""

@@ -34,13 +34,13 @@ class ServerSession(LeanSession):
         super().__init__(options)
         self._preface = PREFACE
 
-    def start(self) -> None:
+    def start(self) -> float:
         """See `Session.start`."""
         options = self._options
         settings = [(frames.MAX_CONCURRENT_STREAMS, options.max_streams)]
         if options.connect:
             settings.append((frames.ENABLE_CONNECT_PROTOCOL, 1))
-        self._start(settings)
+        return self._start(settings)
 
     def _says_twice(self) -> bool:
         return True
@@ -140,10 +140,10 @@ class ClientSession(LeanSession):
     bad_trailers = BadResponse
     is_client = True
 
-    def start(self) -> None:
+    def start(self) -> float:
         """See `Session.start`."""
         self._out.append(PREFACE)
-        self._start([(frames.ENABLE_PUSH, 0)])
+        return self._start([(frames.ENABLE_PUSH, 0)])
 
     def _says_twice(self) -> bool:
         return False

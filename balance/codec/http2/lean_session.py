@@ -16,7 +16,6 @@ from balance.codec.http2.defences import EARNED, ConnectionFault, oversized_head
 from balance.codec.http2.events import (
     DataReceived,
     Event,
-    SessionEnded,
     StreamReset,
     TrailersReceived,
 )
@@ -66,17 +65,6 @@ class LeanSession(LeanControl):
             self._end(fault)
         self._events = []  # what was reported is the caller's: a session at rest holds no bodies
         return events
-
-    def _end(self, fault: ConnectionFault) -> None:
-        """GOAWAY, and nothing after it."""
-        self._out.append(frames.goaway(min(self._last_taken, self._last_peer_id()), fault.code))
-        self._ended = self.closed = True
-        self._streams.clear()
-        self._reset.clear()
-        self._outbox.clear()
-        self._buffer = self._block = b""
-        self.open_streams = self.queued = 0
-        self._events.append(SessionEnded(fault.code, fault.reason, fault.defence))
 
     # --- frames -----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from balance.codec.http2 import lean_frames as frames
-from balance.codec.http2.defences import EARNED, EARNED_SHIFT, Defences
-from balance.codec.http2.events import Event, StreamWritable
+from balance.codec.http2.defences import EARNED, EARNED_SHIFT, ConnectionFault, Defences, unacknowledged
+from balance.codec.http2.events import Event, SessionEnded, StreamWritable
 from balance.codec.http2.heads import Field, trailer_list
 from balance.codec.http2.lean_decoder import BlockDecoder
 from balance.codec.http2.lean_encoder import BlockEncoder
@@ -137,7 +137,7 @@ class LeanWire:
         self._out = []
         return b"".join(out)
 
-    def _start(self, settings: list[tuple[int, int]]) -> None:
+    def _start(self, settings: list[tuple[int, int]]) -> float:
         """Our settings, and the rest of the connection's window (RFC 9113, sections 3.4 and 6.9.2)."""
         options = self._options
         settings += [
@@ -149,6 +149,7 @@ class LeanWire:
         self._out.append(frames.settings(settings))
         if self._receive_window > frames.DEFAULT_WINDOW:
             self._out.append(frames.window_update(0, self._receive_window - frames.DEFAULT_WINDOW))
+        return options.settings_timeout
 
     def _put_head(self, stream: Stream, packed: tuple[bytes, int], ended: bool) -> None:
         """A header block that was just encoded, or recalled."""
@@ -320,6 +321,25 @@ class LeanWire:
         self._out.append(frames.goaway(self._last_taken, code))
         if self._goaway_heard and not self._streams:
             self.closed = True
+
+    def settings_late(self) -> Sequence[Event]:
+        """See `Session.settings_late`."""
+        events = self._events = []
+        if not (self._settings_known or self._ended):
+            self._end(unacknowledged())
+        self._events = []
+        return events
+
+    def _end(self, fault: ConnectionFault) -> None:
+        """GOAWAY, and nothing after it."""
+        self._out.append(frames.goaway(min(self._last_taken, self._last_peer_id()), fault.code))
+        self._ended = self.closed = True
+        self._streams.clear()
+        self._reset.clear()
+        self._outbox.clear()
+        self._buffer = self._block = b""
+        self.open_streams = self.queued = 0
+        self._events.append(SessionEnded(fault.code, fault.reason, fault.defence))
 
     def _says_twice(self) -> bool:
         """A server: requests may be under way."""

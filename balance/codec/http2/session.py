@@ -59,6 +59,7 @@ class SessionOptions:
     :param control_burst: PING, SETTINGS, PRIORITY, unknown frames, and WINDOW_UPDATE and DATA frames that move nothing
         or next to nothing, at once
     :param control_rate: and in the long run, each second
+    :param settings_timeout: seconds that the peer has to acknowledge our SETTINGS; 0 is no limit
     :param connect: extended CONNECT is offered (RFC 8441)
     """
 
@@ -75,6 +76,7 @@ class SessionOptions:
         "max_streams",
         "reset_burst",
         "reset_rate",
+        "settings_timeout",
         "stream_window",
     )
 
@@ -93,6 +95,7 @@ class SessionOptions:
         reset_rate: float = 33.0,
         control_burst: int = 1000,
         control_rate: float = 200.0,
+        settings_timeout: float = 10.0,
         connect: bool = False,
     ) -> None:
         self.max_streams = max_streams
@@ -107,6 +110,7 @@ class SessionOptions:
         self.reset_rate = reset_rate
         self.control_burst = control_burst
         self.control_rate = control_rate
+        self.settings_timeout = settings_timeout
         self.connect = connect
 
 
@@ -147,8 +151,17 @@ class Session(Protocol):
     def packed_header_bytes(self) -> int:
         """The same after HPACK, as they were on the wire."""
 
-    def start(self) -> None:
-        """Put our preface and settings out."""
+    def start(self) -> float:
+        """Put our preface and settings out.
+
+        :returns: seconds until `settings_late` is to be called; 0 is never
+        """
+
+    def settings_late(self) -> Sequence[Event]:
+        """The time is over in which our settings had to be acknowledged (RFC 9113, section 6.5.3).
+
+        :returns: nothing if they were, and otherwise that the session has ended
+        """
 
     def receive(self, data: bytes, now: float) -> Sequence[Event]:
         """Bytes of the peer.
