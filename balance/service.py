@@ -34,6 +34,7 @@ from balance.explain.live import ask
 from balance.net.deadlines import Deadlines
 from balance.net.descriptors import use_all_descriptors
 from balance.net.dial import Dialer
+from balance.net.gate import Gate
 from balance.net.listen import ListenError, listen
 from balance.net.memory import keep_freed_memory
 from balance.observe.access_log import AccessLog
@@ -63,9 +64,12 @@ _COLLECT_AFTER: Final = 20_000
 class ListenerService(Service):
     """One listener. Starting binds it, stopping closes it and drains its connections, for `timeouts.drain` at most."""
 
+    log = Logger()
+
     def __init__(self, reactor: Any, assembly: Assembly) -> None:
         self._reactor = reactor
         self._assembly = assembly
+        assembly.proxy.counters.connections_limit = assembly.config.max_connections
         #: Open ports, while the service runs; the first tells the port number.
         self.ports: list[Any] = []
         self._limit: Any = None
@@ -76,8 +80,19 @@ class ListenerService(Service):
         :raises ListenError: the address is taken, or not ours
         """
         if not self.ports:
-            config = self._assembly.config
-            self.ports = listen(self._reactor, config.listen, self._assembly.proxy, tls=config.tls.enabled)
+            config, proxy = self._assembly.config, self._assembly.proxy
+            gate = Gate(config.max_connections, self._full) if config.max_connections else None
+            self.ports = listen(self._reactor, config.listen, proxy, tls=config.tls.enabled, gate=gate)
+
+    def _full(self) -> None:
+        counters = self._assembly.proxy.counters
+        counters.connections_paused += 1
+        if counters.connections_paused == 1:  # afterwards, the statistics tell how often
+            self.log.warn(
+                "listener {name} has {limit} connections, as many as max_connections allows: more have to wait",
+                name=counters.name,
+                limit=counters.connections_limit,
+            )
 
     def startService(self) -> None:
         super().startService()

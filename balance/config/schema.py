@@ -414,6 +414,13 @@ class Listener(Section):
         description="Where to accept connections: `:port` (every address), `host:port`, `[IPv6]:port`, `unix:/path`.",
         examples=[":8080"],
     )
+    max_connections: int = Field(
+        default=0,
+        ge=0,
+        description="Connections of clients at a time. At the limit nothing is accepted: clients wait in the "
+        "kernel's queue until a place is given back. 0 is no limit.",
+        examples=[10_000],
+    )
     backends: tuple[BackendConfig, ...] = Field(default=(), description="The servers. (Older name: `nodes`.)")
     discovery: tuple[DiscoveryConfig, ...] = Field(
         default=(), description="Backends that are found while Balance runs, besides those that are named here."

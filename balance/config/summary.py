@@ -28,7 +28,8 @@ def summarise(config: Config, routes: Sequence[Routes]) -> str:
 
 def _listener(config: Listener, routes: Routes) -> Iterator[str]:
     name = f"  {config.label}" if config.prefix else ""
-    yield f"listener  {config.mode}  {config.listen}{name}{'  PROXY headers' if config.accept_proxy else ''}"
+    limit = f"  max_connections {config.max_connections}" if config.max_connections else ""
+    yield f"listener  {config.mode}  {config.listen}{name}{limit}{'  PROXY headers' if config.accept_proxy else ''}"
     if config.tls.enabled:
         yield f"  TLS {config.tls.min_version} to {config.tls.max_version}, client_auth {config.tls.client_auth}:"
         for certificate in config.tls.served:

@@ -10,6 +10,8 @@ import contextlib
 import os
 import socket
 import stat
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from twisted.internet.error import CannotListenError
@@ -17,6 +19,7 @@ from twisted.internet.protocol import ServerFactory
 
 from balance.errors import BalanceError
 from balance.model import Address
+from balance.net.gate import Gate, GuardedPort, GuardedUnixPort, guard
 from balance.net.tls_transport import TlsServer, TlsUnixServer
 from balance.net.transport import EagerPort, EagerUnixPort
 
@@ -28,37 +31,51 @@ class ListenError(BalanceError):
 
 
 def listen(
-    reactor: Any, address: Address, factory: ServerFactory, backlog: int = BACKLOG, *, tls: bool = False
+    reactor: Any,
+    address: Address,
+    factory: ServerFactory,
+    backlog: int = BACKLOG,
+    *,
+    tls: bool = False,
+    gate: Gate | None = None,
 ) -> list[EagerPort | EagerUnixPort]:
     """Start to accept connections.
 
     :param address: an empty host means every address of this machine, IPv4 and IPv6; port 0 any free port
     :param tls: the protocols that the factory makes may turn to TLS
+    :param gate: limits the connections
     :returns: the open ports; the first tells the port number
     :raises ListenError: in use, no permission, not an address of this machine; nothing is left open then
     """
-    ports = _listen(reactor, address, factory, backlog)
+    kind, unix_kind = (EagerPort, EagerUnixPort) if gate is None else (GuardedPort, GuardedUnixPort)
+    ports: list[EagerPort | EagerUnixPort]
+    if address.path:
+        ports = [_listen_unix(unix_kind, reactor, address, factory, backlog)]
+    else:
+        ports = list(_listen(partial(_listen_tcp, kind, reactor, factory=factory, backlog=backlog), address))
     for port in ports if tls else []:
         port.transport = TlsUnixServer if address.path else TlsServer
+    if gate is not None:
+        guard(gate, ports)
     return ports
 
 
-def _listen(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> list[EagerPort | EagerUnixPort]:
-    if address.path:
-        return [_listen_unix(reactor, address, factory, backlog)]
+def _listen(opened: Callable[[Address], EagerPort], address: Address) -> list[EagerPort]:
     if address.host:
-        return [_listen_tcp(reactor, address, factory, backlog)]
-    ports = [_listen_tcp(reactor, Address("0.0.0.0", address.port), factory, backlog)]
+        return [opened(address)]
+    ports = [opened(Address("0.0.0.0", address.port))]
     if _has_ipv6():
         try:
-            ports.append(_listen_tcp(reactor, Address("::", ports[0].getHost().port), factory, backlog))
+            ports.append(opened(Address("::", ports[0].getHost().port)))
         except ListenError:
             ports[0].stopListening()
             raise
-    return list(ports)
+    return ports
 
 
-def _listen_tcp(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> EagerPort:
+def _listen_tcp(
+    kind: type[EagerPort], reactor: Any, address: Address, factory: ServerFactory, backlog: int
+) -> EagerPort:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         if family == socket.AF_INET and not address.host[:1].isdigit():
@@ -72,7 +89,7 @@ def _listen_tcp(reactor: Any, address: Address, factory: ServerFactory, backlog:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, address.port))
             sock.listen(backlog)
-            port: EagerPort = EagerPort._fromListeningDescriptor(reactor, sock.fileno(), family, factory)
+            port: EagerPort = kind._fromListeningDescriptor(reactor, sock.fileno(), family, factory)
     except OSError as error:
         raise ListenError(f"cannot listen on {address}: {error.strerror or error}") from error
     port.backlog = backlog
@@ -80,11 +97,13 @@ def _listen_tcp(reactor: Any, address: Address, factory: ServerFactory, backlog:
     return port
 
 
-def _listen_unix(reactor: Any, address: Address, factory: ServerFactory, backlog: int) -> EagerUnixPort:
+def _listen_unix(
+    kind: type[EagerUnixPort], reactor: Any, address: Address, factory: ServerFactory, backlog: int
+) -> EagerUnixPort:
     with contextlib.suppress(OSError):
         if stat.S_ISSOCK(os.stat(address.path).st_mode) and not _answers(address.path):
             os.unlink(address.path)  # left over by a process that did not end well
-    port = EagerUnixPort(address.path.encode(), factory, backlog, 0o666, reactor)
+    port = kind(address.path.encode(), factory, backlog, 0o666, reactor)
     try:
         port.startListening()
     except CannotListenError as error:

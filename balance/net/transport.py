@@ -168,11 +168,12 @@ class EagerPort(tcp.Port):
     """A listening port whose connections are eager."""
 
     transport = EagerServer
+    accepts = ACCEPTS
 
     def doRead(self) -> None:
         """Accept what waits. Whatever goes wrong (no descriptors left, a client gone already) goes Twisted's way."""
         listening = self.socket
-        for _ in range(ACCEPTS):
+        for _ in range(self.accepts):
             try:
                 sock, peer = listening.accept()
             except BlockingIOError:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 
 class ListenerCounters:
-    """One listener's. ``active`` and ``connections_open`` go up and down, everything else only up.
+    """One listener's. ``active`` and ``connections_open`` go up and down, ``connections_limit`` stays, everything else
+    only goes up.
 
     ``responses[n]`` counts status n00 to n99; ``responses[0]`` exchanges that ended without one.
     """
@@ -18,7 +19,9 @@ class ListenerCounters:
         "bytes_in",
         "bytes_out",
         "connections_accepted",
+        "connections_limit",
         "connections_open",
+        "connections_paused",
         "errors",
         "header_bytes_packed",
         "header_bytes_plain",
@@ -35,6 +38,9 @@ class ListenerCounters:
         self.active = 0
         self.connections_accepted = 0
         self.connections_open = 0
+        #: `max_connections`, and how often it was reached, so that nothing was accepted for a while.
+        self.connections_limit = 0
+        self.connections_paused = 0
         self.bytes_in = 0
         self.bytes_out = 0
         self.retries = 0

@@ -18,6 +18,11 @@ from balance.observe.tls import tls_metrics
 _LISTENER_COUNTERS: Final = (
     ("balance_requests", "requests", "Requests received."),
     ("balance_connections_accepted", "connections_accepted", "Connections accepted from clients."),
+    (
+        "balance_connections_paused",
+        "connections_paused",
+        "Times the limit on clients' connections was reached, and no more were accepted for a while.",
+    ),
     ("balance_received_bytes", "bytes_in", "Bytes received from clients."),
     ("balance_sent_bytes", "bytes_out", "Bytes sent to clients."),
     ("balance_retries", "retries", "Further attempts made."),
@@ -36,6 +41,7 @@ _LISTENER_COUNTERS: Final = (
 _LISTENER_GAUGES: Final = (
     ("balance_active_requests", "active_requests", "Requests under way."),
     ("balance_connections_open", "connections_open", "Connections of clients."),
+    ("balance_connections_limit", "connections_limit", "Connections that clients may have; 0 is no limit."),
 )
 _BACKEND_COUNTERS: Final = (
     ("balance_backend_requests", "requests", "Requests given to the backend."),

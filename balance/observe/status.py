@@ -25,6 +25,8 @@ def status(views: Views) -> dict[str, Any]:
                 "active_requests": listener.counters.active,
                 "connections_accepted": listener.counters.connections_accepted,
                 "connections_open": listener.counters.connections_open,
+                "connections_limit": listener.counters.connections_limit,
+                "connections_paused": listener.counters.connections_paused,
                 "bytes_in": listener.counters.bytes_in,
                 "bytes_out": listener.counters.bytes_out,
                 "retries": listener.counters.retries,

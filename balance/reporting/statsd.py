@@ -24,6 +24,7 @@ _COUNTERS: Final = frozenset(
     (
         "requests",
         "connections_accepted",
+        "connections_paused",
         "bytes_in",
         "bytes_out",
         "retries",
@@ -33,7 +34,9 @@ _COUNTERS: Final = frozenset(
         "reused",
     )
 )
-_GAUGES: Final = frozenset(("active_requests", "connections_open", "active", "queued", "open", "idle", "weight"))
+_GAUGES: Final = frozenset(
+    ("active_requests", "connections_open", "connections_limit", "active", "queued", "open", "idle", "weight")
+)
 
 
 @implementer(IStatisticsSink)

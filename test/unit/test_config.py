@@ -298,7 +298,7 @@ security: {rate_limit: {enabled: true}}
             "least-connections-weighted, consistent-hash, bounded-consistent-hash, session-affinity, random"
         )
         keys = (
-            "mode, listen, backends, discovery, load_balancer, http, routes, timeouts, limits, retries, health_check, "
+            "mode, listen, max_connections, backends, discovery, load_balancer, http, routes, timeouts, limits, retries, health_check, "
             "trusted_proxies, tls, accept_proxy, listeners, demo_backends, access_log, metrics, statistics, watchdog"
         )
         health = (

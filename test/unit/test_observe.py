@@ -152,6 +152,7 @@ LISTENER, BACKEND = ("listener",), ("backend",)
 METRICS = {
     "balance_requests": LISTENER,
     "balance_connections_accepted": LISTENER,
+    "balance_connections_paused": LISTENER,
     "balance_received_bytes": LISTENER,
     "balance_sent_bytes": LISTENER,
     "balance_retries": LISTENER,
@@ -160,6 +161,7 @@ METRICS = {
     "balance_http2_packed_header_bytes": LISTENER,
     "balance_active_requests": LISTENER,
     "balance_connections_open": LISTENER,
+    "balance_connections_limit": LISTENER,
     "balance_responses": ("class", "listener"),
     "balance_errors": ("listener", "reason"),
     "balance_route_requests": ("listener", "route"),
