@@ -108,8 +108,8 @@ class Http1Connection(Timed):
             if self.reused and not self._heard:
                 self._fail(StaleConnection())
             else:
-                self._fail(BackendReset(str(reason.value) if reason.check(TlsBroken) else ""))
-        elif reason.check(ConnectionDone) is not None and reader.close():
+                self._fail(BackendReset(str(reason.value) if isinstance(reason.value, TlsBroken) else ""))
+        elif isinstance(reason.value, ConnectionDone) and reader.close():
             self.exchange = None
             exchange.response_end(None)
         else:

@@ -66,6 +66,8 @@ class StreamTransport:
         self.half_close()
         self._over_if_done()
 
+    finish = loseConnection
+
     def abortConnection(self) -> None:
         if self.connected:
             self._link.session.reset(self._stream.stream_id, Code.CANCEL)

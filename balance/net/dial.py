@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from balance.errors import BackendError, ConnectRefused, ConnectTimeout, DnsFailure, ExchangeError, OutOfResources
 from balance.model import Address
+from balance.net.connecting import Connecting
 from balance.net.deadlines import Deadlines, Timed
 from balance.net.tls_handshake import ClientHandshake
 from balance.net.tls_transport import TlsClient, TlsConnection
@@ -36,6 +35,9 @@ _NAMES_MAX: Final = 1024
 
 #: What is our machine's or our own lack, and no backend's fault.
 _OURS: Final = (EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL)
+
+#: Where the system can make it so, a socket is not blocking from the beginning: a system call less.
+_STREAM: Final = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 
 P = TypeVar("P")
 #: Address family and what `socket.connect` takes.
@@ -90,7 +92,7 @@ class Dialer:
         self.deadlines.arm(dial, timeout)
         targets = self._literal(address) or self._remembered(address)
         if targets:
-            self.reactor.callLater(0, dial.resolved, targets)
+            dial.start(targets)
         else:
             self._look_up(address, dial)
         return dial
@@ -150,6 +152,7 @@ class Dial(Timed):
         "_over",
         "_preface",
         "_socket",
+        "_starting",
         "_targets",
         "_tls",
     )
@@ -174,13 +177,20 @@ class Dial(Timed):
         self._preface = preface
         self._handshake: ClientHandshake | None = None
         self._targets: list[Target] = []
-        self._socket: _Connecting | None = None
+        self._socket: Connecting | None = None
         self._error: ExchangeError | None = None
         self._over = False
+        self._starting = False
 
     def cancel(self) -> None:
         """Give up; neither callback is called after this. Does nothing when the dial is over."""
         self._finish()
+
+    def start(self, targets: Sequence[Target]) -> None:
+        """What `dial` returns has to be there before its outcome is, even where no address can be tried at all."""
+        self._starting = True
+        self.resolved(targets)
+        self._starting = False
 
     def resolved(self, targets: Sequence[Target]) -> None:
         """The name's addresses are known."""
@@ -200,18 +210,23 @@ class Dial(Timed):
         while self._targets:
             family, target = self._targets.pop(0)
             try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
+                sock = socket.socket(family, _STREAM)
             except OSError as error:
                 self._note(error.errno or 0)
                 continue
-            sock.setblocking(False)
+            if sock.gettimeout() != 0:
+                sock.setblocking(False)
             number = sock.connect_ex(target)
             if number in (0, EINPROGRESS, EISCONN):
-                self._socket = _Connecting(sock, self._dialer.reactor, self._outcome)
+                self._socket = Connecting(sock, self._dialer.reactor, self._outcome)
                 return
             sock.close()
             self._note(number)
-        self._fail(self._error or ConnectRefused(f"{self._address}: no address to connect to"))
+        refusal = self._error or ConnectRefused(f"{self._address}: no address to connect to")
+        if self._starting:
+            self._dialer.reactor.callLater(0, self._fail, refusal)
+        else:
+            self._fail(refusal)
 
     def _outcome(self, sock: socket.socket, number: int) -> None:
         self._socket = None
@@ -275,43 +290,6 @@ class Dial(Timed):
         handshake, self._handshake = self._handshake, None
         if handshake is not None:
             handshake.close()
-
-
-@implementer(IReadWriteDescriptor)
-class _Connecting:
-    """A socket whose connect is under way: writable means that it is over."""
-
-    __slots__ = ("_outcome", "_reactor", "_socket")
-
-    def __init__(self, sock: socket.socket, reactor: Any, outcome: Callable[[socket.socket, int], None]) -> None:
-        self._socket = sock
-        self._reactor = reactor
-        self._outcome = outcome
-        reactor.addWriter(self)
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def logPrefix(self) -> str:
-        return "dial"
-
-    def doRead(self) -> None:
-        """Not asked for."""
-
-    def doWrite(self) -> None:
-        self._reactor.removeWriter(self)
-        self._outcome(self._socket, self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The poller saw an error or a hang-up before it saw anything else."""
-        self._reactor.removeWriter(self)
-        if self._socket.fileno() >= 0:
-            number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self._outcome(self._socket, number or 111)
-
-    def close(self) -> None:
-        self._reactor.removeWriter(self)
-        self._socket.close()
 
 
 def _resolve(host: str, port: int) -> list[Target]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import select
 import sys
+from typing import Any
 
+from twisted.internet.main import CONNECTION_DONE
 from twisted.python import log
 
 try:
@@ -17,7 +19,8 @@ try:
 except ImportError:  # not Linux
     EPollReactor = None  # type: ignore[assignment,misc]
 
-from balance.net.transport import EagerConnection
+from balance.net.connecting import Connecting
+from balance.net.transport import EagerConnection, EagerPort
 
 
 def install_lean_reactor() -> bool:
@@ -36,6 +39,9 @@ def install_lean_reactor() -> bool:
 
 
 if EPollReactor is not None:
+    _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+    #: Something to read; and that, and after it the end of both directions.
+    _READABLE = (_IN, select.EPOLLIN | select.EPOLLHUP)
 
     class LeanEPollReactor(EPollReactor):
         """`doPoll` without a log context and three calls for each event."""
@@ -52,16 +58,38 @@ if EPollReactor is not None:
                 selectable = selectables.get(fd)
                 if selectable is None:
                     continue  # closed by an earlier event of this batch
-                if event == select.EPOLLIN and isinstance(selectable, EagerConnection):
+                if event in _READABLE and isinstance(selectable, EagerConnection):
                     why: Exception | None
                     try:
                         why = selectable.doRead()
+                        if why is CONNECTION_DONE:
+                            selectable.input_ended()
+                            continue
                     except Exception as error:
                         log.err()
                         why = error
                     if why is not None:
                         self._disconnectSelectable(selectable, why, True)
+                elif event == _OUT and isinstance(selectable, Connecting):
+                    try:
+                        selectable.connected()
+                    except Exception as error:
+                        log.err()
+                        self._disconnectSelectable(selectable, error, False)
+                elif event == _IN and isinstance(selectable, EagerPort):
+                    selectable.doRead()
                 else:
                     log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
         doIteration = doPoll
+
+        def addReader(self, reader: Any) -> None:
+            """As ever; and a connection takes over the descriptor of the `Connecting` it comes from."""
+            fd = reader.fileno()
+            if fd in self._writes and isinstance(self._selectables[fd], Connecting):
+                self._poller.modify(fd, _IN)
+                self._writes.discard(fd)
+                self._reads.add(fd)
+                self._selectables[fd] = reader
+            else:
+                super().addReader(reader)

@@ -116,7 +116,7 @@ class Side:
         for splice in (self.splice, self.other.splice):
             if splice is not None:
                 splice.close()
-        self.relay.side_lost(self, reason.check(ConnectionDone) is not None)
+        self.relay.side_lost(self, isinstance(reason.value, ConnectionDone))
 
     # --- back-pressure: this side takes no more for now -------------------------------------------------------
 
@@ -290,7 +290,7 @@ class Relay(Timed):
         for side in (self.client_side, self.backend_side):
             if side.transport is not None:
                 side.transport.unregisterProducer()
-                side.transport.loseConnection()
+                side.transport.finish()
 
     def side_lost(self, side: Side, clean: bool) -> None:
         """A connection is gone."""

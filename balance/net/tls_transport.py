@@ -91,7 +91,7 @@ class TlsConnection(EagerConnection):
 
     def readConnectionLost(self, reason: Failure) -> None:
         session = self.session
-        if session is not None and not session.ended and reason.check(ConnectionDone):
+        if session is not None and not session.ended and isinstance(reason.value, ConnectionDone):
             self.connectionLost(Failure(ConnectionLost()))
         else:
             EagerConnection.readConnectionLost(self, reason)
@@ -130,8 +130,18 @@ class TlsConnection(EagerConnection):
             self._say_end()
         EagerConnection.loseConnection(self)
 
+    def finish(self) -> None:
+        if not self.disconnecting:
+            self._say_end()
+        EagerConnection.finish(self)
+
     def connectionLost(self, reason: Failure) -> None:
-        if self.connected and not self.pending and not self._writeDisconnected and reason.check(ConnectionDone):
+        if (
+            self.connected
+            and not self.pending
+            and not self._writeDisconnected
+            and isinstance(reason.value, ConnectionDone)
+        ):
             self._say_end()  # the peer has ended first, and hears the same from us
         EagerConnection.connectionLost(self, reason)
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from twisted.internet import main, tcp, unix
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorFDSet
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorFDSet
 from twisted.python import log
 from twisted.python.failure import Failure
 
@@ -27,13 +27,30 @@ BULK_READ_SIZE: Final = 256 * 1024
 
 _TRY_LATER: Final = (EAGAIN, EWOULDBLOCK, EINTR)
 
+#: One object of each for all connections, as the reactor has it.
+_DONE: Final = Failure(main.CONNECTION_DONE)
+_LOST: Final = Failure(main.CONNECTION_LOST)
+
 
 class EagerConnection(tcp.Connection):
     """A connected stream socket. ``write`` sends at once when nothing is queued before it."""
 
+    #: Closing the only descriptor of a socket ends it; no shutdown() needs to go before.
+    _shouldShutdown = False
     _read_size = READ_SIZE
     #: A write has failed. The kernel tells that once only; after that, reading finds what looks like a good end.
     broken = False
+
+    def __init__(self, sock: socket.socket, protocol: IProtocol, reactor: IReactorFDSet) -> None:
+        # All that tcp.Connection's and FileDescriptor's do, but one system call where the socket does not block anyway.
+        if sock.gettimeout() != 0:
+            sock.setblocking(False)
+        self.reactor = reactor
+        self._tempDataBuffer = []
+        self._tempDataLen = 0
+        self.socket = sock
+        self.fileno = sock.fileno
+        self.protocol = protocol
 
     @property
     def pending(self) -> int:
@@ -88,12 +105,61 @@ class EagerConnection(tcp.Connection):
         self.startWriting()
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """What looked like the end of what is read. It is a reset where a write has met one already, and where the
-        poller saw a hang-up without anything to read, and did not look whether there is an error."""
-        if self.broken or self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self.connectionLost(Failure(main.CONNECTION_LOST))
+        """The poller saw a hang-up without anything to read, and did not look whether there is an error."""
+        if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.connectionLost(_LOST)
         else:
-            tcp.Connection.readConnectionLost(self, reason)
+            self.input_ended()
+
+    def input_ended(self) -> None:
+        """The peer sends no more: what looks like a good end is a reset where a write has met one already."""
+        if self.broken:
+            self.connectionLost(_LOST)
+        elif IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.readConnectionLost()
+            if self.connected:
+                self.stopReading()
+        else:
+            self.connectionLost(_DONE)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """As Twisted's, in one piece."""
+        if self.disconnected:
+            return
+        self.disconnected = 1
+        self.connected = 0
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            producer.stopProducing()
+        self.stopReading()
+        self.stopWriting()
+        protocol = self.protocol
+        self._closeSocket(not isinstance(reason.value, ConnectionAborted))
+        del self.protocol, self.socket, self.fileno
+        protocol.connectionLost(reason)
+
+    def finish(self) -> None:
+        """`loseConnection`, at once where nothing is queued: the protocol may be told before this returns."""
+        if self.producer is not None or self.pending or self.disconnecting or self._aborting or not self.connected:
+            self.loseConnection()
+        else:
+            self.connectionLost(_DONE)
+
+    def loseConnection(self) -> None:
+        """Close it when all is sent: in the next turn, where that is so already."""
+        if self.producer is not None or self.pending or self._writeDisconnected or self.disconnecting:
+            tcp.Connection.loseConnection(self)
+            return
+        if not self.connected:
+            return
+        self.disconnecting = 1
+        self.stopReading()
+        self.reactor.callLater(0, self._close_if_sent)  # type: ignore[attr-defined]
+
+    def _close_if_sent(self) -> None:
+        """What was written since is sent first."""
+        if self.connected and not self._aborting and not self.pending:
+            self.connectionLost(_DONE)
 
     def half_close(self) -> None:
         """`loseWriteConnection`, at once where nothing is queued."""
@@ -126,13 +192,12 @@ class EagerServer(EagerConnection, tcp.Server):
         reactor: IReactorFDSet,
     ) -> None:
         # Not tcp.Server's: it makes two strings for logs that are never written.
-        tcp.Connection.__init__(self, sock, protocol, reactor)
+        EagerConnection.__init__(self, sock, protocol, reactor)
         self.server = server
         self.client = client
         self.sessionno = sessionno
         if len(client) == 4:
             self._addressType = IPv6Address
-        set_nodelay(sock)
         self.startReading()
         self.connected = 1
 
@@ -169,6 +234,10 @@ class EagerPort(tcp.Port):
 
     transport = EagerServer
     accepts = ACCEPTS
+
+    def startListening(self) -> None:
+        tcp.Port.startListening(self)
+        set_nodelay(self.socket)  # connections inherit it
 
     def doRead(self) -> None:
         """Accept what waits. Whatever goes wrong (no descriptors left, a client gone already) goes Twisted's way."""
@@ -211,7 +280,7 @@ class EagerUnixServer(EagerConnection, tcp.Server):
         sessionno: int,
         reactor: IReactorFDSet,
     ) -> None:
-        tcp.Connection.__init__(self, sock, protocol, reactor)
+        EagerConnection.__init__(self, sock, protocol, reactor)
         self.server = server
         self.client = (client,)
         self.sessionno = sessionno

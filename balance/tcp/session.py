@@ -164,7 +164,7 @@ class TcpSession(Timed):
         self.transport = None
         if not self._over:
             self._abandon()
-            self.finished(None if reason.check(ConnectionDone) else ClientGone(), len(self._early), 0)
+            self.finished(None if isinstance(reason.value, ConnectionDone) else ClientGone(), len(self._early), 0)
         self.proxy.closed(self)
 
     # --- 2, 3: what it asks for, and where that goes ----------------------------------------------------------

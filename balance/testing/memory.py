@@ -60,6 +60,8 @@ class MemoryTransport(StringTransport):
     def loseConnection(self) -> None:
         self.disconnecting = True
 
+    finish = loseConnection
+
     @property
     def closed(self) -> bool:
         """Balance closed the connection, or its half of it, or reset it."""

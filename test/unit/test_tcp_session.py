@@ -84,6 +84,8 @@ class Wire:
         self._closing = True
         self._flush()
 
+    finish = loseConnection
+
     def abortConnection(self) -> None:
         self._lose("aborted", ConnectionAborted())
 

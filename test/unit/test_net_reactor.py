@@ -1,0 +1,318 @@
+"""Connections from dial to end, on the stock reactor and on the lean one: each test runs on both, on a reactor of its
+own, driven by hand.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from balance.errors import ConnectRefused, ExchangeError
+from balance.model import Address
+from balance.net.deadlines import Deadlines
+from balance.net.dial import Dialer
+from balance.net.listen import listen
+from balance.net.reactor import LeanEPollReactor
+
+
+class Heard(Protocol):
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.got = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.got += data
+
+    def connectionLost(self, reason: Failure = Failure(Exception())) -> None:  # noqa: B008
+        self.told.append(reason.type.__name__)
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfHeard(Heard):
+    def readConnectionLost(self) -> None:
+        self.told.append("read ended")
+
+    def writeConnectionLost(self) -> None:
+        self.told.append("write ended")
+
+
+class Connections:
+    """The tests. A far end is a plain blocking socket."""
+
+    make: Callable[[], Any]
+
+    def setUp(self) -> None:
+        case: Any = self
+        self.reactor = type(self).make()
+        case.addCleanup(self.reactor.removeAll)
+        self.deadlines = Deadlines(self.reactor, 0.05)
+        self.dialer = Dialer(self.reactor, self.deadlines)
+        self.kind: type[Heard] = HalfHeard
+        self.served: list[Heard] = []
+
+    def until(self, there: Callable[[], Any]) -> None:
+        for _ in range(200):
+            if there():
+                return
+            self.reactor.iterate(0.05)
+        raise AssertionError("it never came")
+
+    def far_listener(self) -> socket.socket:
+        case: Any = self
+        sock = socket.create_server(("127.0.0.1", 0))
+        sock.settimeout(5)
+        case.addCleanup(sock.close)
+        return sock
+
+    def dialled(self, listener: socket.socket) -> tuple[Heard, socket.socket]:
+        """A connection that we opened, and its far end."""
+        found: list[Heard] = []
+        self.dialer.dial(
+            Address("127.0.0.1", listener.getsockname()[1]), lambda alpn: self.kind(), 5, found.append, self.refuse
+        )
+        self.until(lambda: found)
+        return found[0], self.far(listener.accept()[0])
+
+    def far(self, sock: socket.socket) -> socket.socket:
+        case: Any = self
+        sock.settimeout(5)
+        case.addCleanup(sock.close)
+        return sock
+
+    def accepted(self) -> tuple[Heard, socket.socket]:
+        """A connection that we accepted, and its far end."""
+        case: Any = self
+        factory = ServerFactory()
+        factory.noisy = False
+        factory.buildProtocol = lambda addr: self.serve()  # type: ignore[assignment,method-assign]
+        ports = listen(self.reactor, Address("127.0.0.1", 0), factory)
+        case.addCleanup(ports[0].stopListening)
+        before = len(self.served)
+        sock = self.far(socket.create_connection(("127.0.0.1", ports[0].getHost().port)))
+        self.until(lambda: len(self.served) > before)
+        return self.served[-1], sock
+
+    def serve(self) -> Heard:
+        self.served.append(self.kind())
+        return self.served[-1]
+
+    def refuse(self, error: ExchangeError) -> None:
+        raise AssertionError(error)
+
+    def both(self) -> list[tuple[Heard, socket.socket]]:
+        return [self.dialled(self.far_listener()), self.accepted()]
+
+    # --- the life of a connection -----------------------------------------------------------------------------
+
+    def test_there_and_back(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            transport.write(b"to you")
+            case.assertEqual(far.recv(100), b"to you")
+            far.sendall(b"and back")
+            self.until(lambda heard=heard: heard.got)  # type: ignore[misc]
+            case.assertEqual(heard.got, b"and back")
+            case.assertEqual(self.reactor.getWriters(), [])
+            case.assertIn(transport, self.reactor.getReaders())
+
+    def test_nothing_waits_for_more(self) -> None:
+        case: Any = self
+        for heard, _far in self.both():
+            transport: Any = heard.transport
+            case.assertTrue(transport.getTcpNoDelay())
+
+    def test_the_far_end_ends_first(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            far.shutdown(socket.SHUT_WR)
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["read ended"])
+            case.assertNotIn(transport, self.reactor.getReaders())  # or the poller would tell it for ever
+            transport.write(b"last words")
+            transport.finish()
+            case.assertEqual(heard.told, ["read ended", "ConnectionDone"])
+            case.assertEqual(far.recv(100), b"last words")
+            case.assertEqual(far.recv(100), b"")
+
+    def test_one_that_does_not_know_halves(self) -> None:
+        case: Any = self
+        self.kind = Heard
+        for heard, far in self.both():
+            far.shutdown(socket.SHUT_WR)
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["ConnectionDone"])
+
+    def test_a_reset_is_no_good_end(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["ConnectionLost"])
+
+    def test_a_reset_behind_an_end(self) -> None:
+        """First it says that it sends no more, then it does not take what we send."""
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            far.shutdown(socket.SHUT_WR)
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            transport.write(b"too late")
+            transport.write(b"and now it is known")
+            self.until(lambda heard=heard: len(heard.told) > 1)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["read ended", "ConnectionLost"])
+
+    def test_a_reset_that_a_write_met(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+            transport.write(b"nobody there")
+            case.assertTrue(transport.broken)
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["ConnectionLost"])
+
+    # --- we end it --------------------------------------------------------------------------------------------
+
+    def test_closing_is_told_later(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            transport.loseConnection()
+            case.assertEqual(heard.told, [])
+            transport.write(b"added")  # as with any transport of Twisted's: it still goes out
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["ConnectionDone"])
+            case.assertEqual(far.recv(100), b"added")
+            case.assertEqual(far.recv(100), b"")
+
+    def test_finishing_is_told_at_once(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            transport.finish()
+            case.assertEqual(heard.told, ["ConnectionDone"])
+            case.assertEqual(far.recv(100), b"")
+            transport.finish()
+            transport.loseConnection()
+            transport.abortConnection()
+            self.reactor.iterate(0)
+            case.assertEqual(heard.told, ["ConnectionDone"])
+
+    def test_what_waits_goes_out_first(self) -> None:
+        case: Any = self
+        for end in ("loseConnection", "finish"):
+            for heard, far in self.both():
+                transport: Any = heard.transport
+                size = 0
+                while not transport.pending:
+                    case.assertTrue(transport.connected)
+                    transport.write(bytes(100_000))
+                    size += 100_000
+                getattr(transport, end)()
+                self.reactor.iterate(0)
+                case.assertEqual(heard.told, [])
+                far.setblocking(False)
+                got = [0]
+                self.until(lambda heard=heard, far=far, got=got: self.drain(far, got) or heard.told)  # type: ignore[misc]
+                far.setblocking(True)
+                while data := far.recv(1 << 20):
+                    got[0] += len(data)
+                case.assertEqual(got[0], size)
+                case.assertEqual(heard.told, ["ConnectionDone"])
+
+    def drain(self, far: socket.socket, got: list[int]) -> None:
+        try:
+            while data := far.recv(1 << 20):
+                got[0] += len(data)
+        except BlockingIOError:
+            pass
+
+    def test_closed_and_then_aborted(self) -> None:
+        case: Any = self
+        for heard, far in self.both():
+            transport: Any = heard.transport
+            transport.loseConnection()
+            transport.abortConnection()
+            self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
+            case.assertEqual(heard.told, ["ConnectionAborted"])
+            with case.assertRaises(ConnectionResetError):
+                far.recv(100)
+
+    # --- dials that fail --------------------------------------------------------------------------------------
+
+    def test_nobody_listens(self) -> None:
+        case: Any = self
+        listener = self.far_listener()
+        port = listener.getsockname()[1]
+        listener.close()
+        failed: list[ExchangeError] = []
+        self.dialer.dial(Address("127.0.0.1", port), lambda alpn: Heard(), 5, self.refuse, failed.append)  # type: ignore[arg-type]
+        case.assertEqual(failed, [])  # never before `dial` has returned
+        self.until(lambda: failed)
+        case.assertIsInstance(failed[0], ConnectRefused)
+        case.assertEqual(self.reactor.getWriters(), [])
+
+    def test_no_such_unix_socket(self) -> None:
+        """It fails within the system call, and is told later all the same."""
+        case: Any = self
+        failed: list[ExchangeError] = []
+        path = case.mktemp()
+        self.dialer.dial(Address("", 0, path), lambda alpn: Heard(), 5, self.refuse, failed.append)  # type: ignore[arg-type]
+        case.assertEqual(failed, [])
+        self.until(lambda: failed)
+        case.assertIsInstance(failed[0], ConnectRefused)
+
+    def test_a_factory_that_raises(self) -> None:
+        """It is logged, and the poller has nothing left that it would tell for ever."""
+        case: Any = self
+
+        def broken(alpn: str) -> Heard:
+            raise ZeroDivisionError
+
+        listener = self.far_listener()
+        self.dialer.dial(Address("127.0.0.1", listener.getsockname()[1]), broken, 5, self.refuse, self.refuse)  # type: ignore[arg-type]
+        self.far(listener.accept()[0])
+        logged: list[Any] = []
+        self.until(lambda: logged.extend(case.flushLoggedErrors(ZeroDivisionError)) or logged)
+        case.assertEqual(self.reactor.getWriters(), [])
+
+    def test_given_up(self) -> None:
+        case: Any = self
+        listener = self.far_listener()
+        dial = self.dialer.dial(
+            Address("127.0.0.1", listener.getsockname()[1]),
+            lambda alpn: Heard(),
+            5,
+            self.refuse,  # type: ignore[arg-type]
+            self.refuse,
+        )
+        dial.cancel()
+        for _ in range(3):
+            self.reactor.iterate(0)
+        case.assertEqual(self.reactor.getWriters(), [])
+        case.assertEqual(self.far(listener.accept()[0]).recv(1), b"")
+
+
+class OnTheStockReactor(Connections, SynchronousTestCase):
+    make = EPollReactor
+
+
+class OnTheLeanReactor(Connections, SynchronousTestCase):
+    make = LeanEPollReactor
