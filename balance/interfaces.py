@@ -147,8 +147,8 @@ class IFilterPhases(Interface):
 
         :param candidates: the members of the route's pool, or what the filter before has left of them
         :return: None for all of them, or a sequence: fewer, or others (`Context.backends`; among those, the one with
-            the fewest requests is taken). None left is answered 503. A request whose backends were narrowed does not
-            queue.
+            the fewest requests is taken). None left is answered 503. Where fewer are left and all of them full, the
+            request queues for one of those, as others do for any; with others than the route's it is answered 503
         """
 
     def upstream_request(context: Any, request: Any) -> Any:

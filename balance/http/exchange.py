@@ -33,6 +33,8 @@ from balance.net.deadlines import Timed
 from balance.resilience.retry import may_retry
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from balance.http.filters import Filtering
     from balance.http.proxy import HttpProxy
     from balance.http.route import HttpRoute
@@ -194,17 +196,21 @@ class Exchange(Timed):
         key = b"" if route.key is None else route.key(self.request, self.client_ip)
         return route.pool.pick(key, self.tried)
 
-    def _wait_for_place(self) -> None:
-        """Every backend is full, gone or tried."""
+    def _wait_for_place(self, only: Collection[Backend] | None = None) -> None:
+        """Every backend is full or gone.
+
+        :param only: those of the pool that it may be; None for all of them
+        """
         route = self.route
         assert route is not None
-        if self.tried or not route.pool.saturated:
-            self.fail(NoBackend())
-        elif not route.pool.enqueue(self):
-            self.fail(QueueFull())
-        else:
+        pool = route.pool
+        if pool.enqueue(self, only):
             self.pause_request()
             self.proxy.deadlines.arm(self, self.proxy.timeouts.queue)
+        elif pool.saturated if only is None else pool.saturated_among(only):
+            self.fail(QueueFull())
+        else:
+            self.fail(NoBackend())
 
     def backend_ready(self) -> None:
         """The pool's queue: a place is free."""

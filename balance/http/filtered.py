@@ -10,7 +10,7 @@ filters would have.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
@@ -154,17 +154,31 @@ class FilteredExchange(Exchange):
         if not chosen:
             raise NoBackend
         if all(backend in members for backend in chosen):
-            #: As if the others had been tried: neither balancer nor affinity nor a retry takes them then.
-            self.tried = tuple(member for member in members if member not in chosen)
+            filtering.only = chosen
         else:
             filtering.others = chosen
 
     def _choose(self) -> Backend | None:
-        others = self.filtering.others
-        if others is None:
-            return super()._choose()
-        free = [each for each in others if each.active < each.limit and each not in self.tried]
-        return min(free, key=lambda backend: backend.active) if free else None
+        filtering = self.filtering
+        if filtering.others is not None:
+            free = [each for each in filtering.others if each.active < each.limit and each not in self.tried]
+            return min(free, key=lambda backend: backend.active) if free else None
+        only = filtering.only
+        if only is not None:
+            # As if the rest had been tried: neither balancer nor affinity nor a retry takes them then. Asked each time,
+            # as a discovery may have found more of them while this waited.
+            assert self.route is not None
+            rest = [each for each in self.route.pool.members if each not in only and each not in self.tried]
+            if rest:
+                self.tried = (*rest, *self.tried)
+        return super()._choose()
+
+    def _wait_for_place(self, only: Collection[Backend] | None = None) -> None:
+        """Others than the pool's are nothing that its queue would hear of."""
+        if self.filtering.others is not None:
+            self.fail(NoBackend())
+        else:
+            super()._wait_for_place(self.filtering.only)
 
     def _connect(self, backend: Backend, reuse: bool) -> None:
         if self.filtering.chain.on_attempt:

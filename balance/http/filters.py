@@ -155,6 +155,7 @@ class Filtering:
         "context",
         "culprit",
         "failing",
+        "only",
         "others",
         "request",
         "response",
@@ -172,7 +173,8 @@ class Filtering:
         self.response = Lane(exchange)
         #: Those that look at the body of this response.
         self.body: tuple[Phase, ...] = ()
-        #: Backends that are not of the route's pool, if a filter chose such.
+        #: Those of the route's pool that filters have left, if not all; or backends of which some are not of that pool.
+        self.only: tuple[Backend, ...] | None = None
         self.others: tuple[Backend, ...] | None = None
         #: An error is about to be answered; nothing else matters any more.
         self.failing = False

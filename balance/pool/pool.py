@@ -1,7 +1,7 @@
 """A named set of backends behind one balancer, and the queue of those who wait for a place.
 
 Rule of this file: who is available is worked out when that changes, never when somebody asks. A place that becomes free
-goes to whoever has waited longest, before anybody new can see it.
+goes to whoever has waited longest of those who can use it, before anybody new can see it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Pool:
         #: Who may be picked now; the same object until that changes. Backends of weight 0 only if there are no others.
         self.available: tuple[Backend, ...] = ()
         self._pick = cast(_Pick, balancer.pick)
-        self._waiters: OrderedDict[Waiter, None] = OrderedDict()
+        #: Oldest first; with the members that one waits for, or None for whichever.
+        self._waiters: OrderedDict[Waiter, Collection[Backend] | None] = OrderedDict()
         self._waking = False
         self.set_members(members)
 
@@ -90,6 +91,14 @@ class Pool:
         """Nothing is available, but that can change as soon as a request ends: it makes sense to queue."""
         return not self.available and any(backend.limit for backend in self.members)
 
+    def saturated_among(self, only: Collection[Backend]) -> bool:
+        """As `saturated`, of some of the members."""
+        limits = [backend.limit for backend in self.members if backend in only]
+        return any(limits) and not self._has_room(only)
+
+    def _has_room(self, only: Collection[Backend]) -> bool:
+        return any(backend.active < backend.limit for backend in self.members if backend in only)
+
     # --- queueing ------------------------------------------------------------------------------------------------
 
     @property
@@ -97,11 +106,15 @@ class Pool:
         """How many are waiting."""
         return len(self._waiters)
 
-    def enqueue(self, waiter: Waiter) -> bool:
-        """Wait for a place; False when the queue is full, or there is nothing to wait for."""
-        if len(self._waiters) >= self.max_queue or not self.saturated:
+    def enqueue(self, waiter: Waiter, only: Collection[Backend] | None = None) -> bool:
+        """Wait for a place; False when the queue is full, or there is nothing to wait for.
+
+        :param only: members that one of is wanted; None for whichever
+        """
+        hope = self.saturated if only is None else self.saturated_among(only)
+        if len(self._waiters) >= self.max_queue or not hope:
             return False
-        self._waiters[waiter] = None
+        self._waiters[waiter] = only
         return True
 
     def leave(self, waiter: Waiter) -> None:
@@ -115,16 +128,23 @@ class Pool:
         self.available = _first_choice([backend for backend in self.members if backend.active < backend.limit])
 
     def wake(self) -> None:
-        """There may be room: let in whoever waits, oldest first, as long as there is."""
+        """There may be room: let in whoever waits for it, oldest first, as long as there is."""
         if self._waking:
             return  # a waiter that was let in is gone again already; the loop below goes on
         self._waking = True
         try:
-            while self._waiters and self.available:
-                waiter, _ = self._waiters.popitem(last=False)
+            while self.available and (waiter := self._next()) is not None:
+                del self._waiters[waiter]
                 waiter.backend_ready()
         finally:
             self._waking = False
+
+    def _next(self) -> Waiter | None:
+        """Who has waited longest of those who can use what there is."""
+        for waiter, only in self._waiters.items():
+            if only is None or self._has_room(only):
+                return waiter
+        return None
 
     def can_spare(self, backend: Backend, share: float) -> bool:
         """Whether a backend may be ejected: another one is in service, and no more than that share is out then."""

@@ -193,6 +193,13 @@ class OnlyThese(Filter):
         return [context.backends[name] for name in self._names]
 
 
+@phase("choose_backends")
+def asked_for(context: Context, candidates: Sequence[ICandidate]) -> list[ICandidate] | None:
+    """Only those that the client names."""
+    names = context.request.headers.get(b"x-only")
+    return None if names is None else [context.backends[name] for name in names.decode().split()]
+
+
 class Waiting(Filter):
     """Waits in every phase in which it is told to."""
 

@@ -1,7 +1,7 @@
 """Anything may happen to backends and pools in any order: what has to hold all the same.
 
-Two pools share one of three backends. Requests come, end well or badly, queue, give up; time passes; an operator takes
-backends out and puts them back. The model is nothing but the list of leases and the queues.
+Two pools share one of three backends. Requests come, some of them for some backends only, end well or badly, queue, give
+up; time passes; an operator takes backends out and puts them back. The model is nothing but the list of leases and the queues.
 """
 
 from __future__ import annotations
@@ -42,15 +42,20 @@ BEHAVIOURS = ("keep", "decline", *ENDS)
 
 
 class Waiter:
-    def __init__(self, machine: Machine, pool: Pool, behaviour: str) -> None:
-        self.machine, self.pool, self.behaviour = machine, pool, behaviour
+    def __init__(self, machine: Machine, pool: Pool, behaviour: str, only: tuple[Backend, ...] | None) -> None:
+        self.machine, self.pool, self.behaviour, self.only = machine, pool, behaviour, only
+
+    @property
+    def has_room(self) -> bool:
+        return any(member.available for member in self.pool.members if self.only is None or member in self.only)
 
     def backend_ready(self) -> None:
         queue = self.machine.queues[self.pool]
-        assert queue[:1] == [self], "woken out of turn, twice, or after leaving"
-        queue.pop(0)
+        turn = next((waiter for waiter in queue if waiter.has_room), None)
+        assert turn is self, "woken out of turn, twice, or after leaving"
+        queue.remove(self)
         if self.behaviour != "decline":
-            lease = self.machine.take(self.pool)
+            lease = self.machine.take(self.pool, self.only)
             assert lease is not None, "woken for nothing"
             if self.behaviour != "keep":
                 self.machine.give_back(lease, self.behaviour)
@@ -87,8 +92,8 @@ class Machine(RuleBasedStateMachine):
                     assert len(out) < len(enabled), "the last one was ejected"
                     assert len(out) <= len(enabled) / 2
 
-    def take(self, pool: Pool) -> tuple[Backend, float | None] | None:
-        backend = pool.pick(b"key")
+    def take(self, pool: Pool, only: tuple[Backend, ...] | None) -> tuple[Backend, float | None] | None:
+        backend = pool.pick(b"key", [] if only is None else [each for each in pool.members if each not in only])
         if backend is None:
             return None
         assert backend.available
@@ -104,15 +109,18 @@ class Machine(RuleBasedStateMachine):
         self.leases.remove(lease)
         lease[0].release(ENDS[how](), self.now)
 
-    @rule(which=st.integers(0, 1), behaviour=st.sampled_from(BEHAVIOURS))
-    def request(self, which: int, behaviour: str) -> None:
+    @rule(
+        which=st.integers(0, 1), behaviour=st.sampled_from(BEHAVIOURS), some=st.sampled_from(["", "", "b", "bc", "a"])
+    )
+    def request(self, which: int, behaviour: str, some: str) -> None:
         pool = self.pools[which]
-        if self.take(pool) is None:
-            waiter = Waiter(self, pool, behaviour)
-            hope = any(member.limit for member in pool.members)
-            assert pool.saturated is hope
+        only = tuple(backend for backend in self.backends if backend.name in some) if some else None
+        if self.take(pool, only) is None:
+            waiter = Waiter(self, pool, behaviour, only)
+            hope = any(member.limit for member in pool.members if only is None or member in only)
+            assert hope is (pool.saturated if only is None else pool.saturated_among(only))
             self.queues[pool].append(waiter)
-            if not pool.enqueue(waiter):
+            if not pool.enqueue(waiter, only):
                 self.queues[pool].remove(waiter)
                 assert not hope or len(self.queues[pool]) == 3
 
@@ -181,7 +189,7 @@ class Machine(RuleBasedStateMachine):
     def nobody_waits_where_there_is_room(self) -> None:
         for pool in self.pools:
             assert pool.queued == len(self.queues[pool])
-            assert not (pool.queued and pool.available)
+            assert not any(waiter.has_room for waiter in self.queues[pool])
 
     @invariant()
     def states_are_told(self) -> None:
