@@ -2,7 +2,7 @@
 
 Rule of this file: read it beside `balance.http.exchange`: it is the same life, with a stop at each filter. Everything a
 filter may wait for stands in a step (see `balance.http.lane`); when a step has done, it goes on as an exchange without
-filters would have.
+filters would have. How it begins is in `balance.http.opening`.
 
     request:   request_head -> (route) -> request_head -> choose_backends -> upstream_request -> body -> trailers
     response:  response_head <- body <- trailers      whatever happens: error, log
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from balance.codec.edited import check_fields, check_request, snapshot
-from balance.errors import BackendUnfit, ExchangeError, NoBackend, NoRoute, NoVerdict, Source
-from balance.filters import PASS_BODY, Answer, Context
+from balance.codec.edited import check_fields, check_request
+from balance.errors import BackendUnfit, ExchangeError, NoBackend, NoVerdict, Source
+from balance.filters import PASS_BODY, Context
 from balance.http.answers import answer
 from balance.http.exchange import Exchange
+from balance.http.opening import as_answer
 from balance.model import CHUNKED, NO_BODY, Headers, RequestHead, ResponseHead
 
 if TYPE_CHECKING:
@@ -30,80 +31,6 @@ if TYPE_CHECKING:
     from balance.pool.backend import Backend
 
 _log = Logger()
-
-
-# --- the request ----------------------------------------------------------------------------------------------
-
-
-def find_route(exchange: Exchange) -> HttpRoute:
-    """
-    :raises NoRoute: there is none
-    :raises ClientError: the route refuses the request
-    """
-    request = exchange.request
-    rule = exchange.proxy.routes.match(request, exchange.client.forwarding.facts)
-    if rule is None:
-        raise NoRoute
-    route = exchange.route = rule.target
-    route.requests += 1
-    if request.upgrade:
-        exchange._handshake = route.websocket.admit(request)
-    return route
-
-
-def begin(exchange: Exchange, filtering: Filtering, done: int, result: Any) -> Step:
-    """From the head of the request to the first attempt.
-
-    :param done: how many filters have seen the head already
-    :param result: what the next one returned, if it was asked
-    """
-    route = exchange.route
-    if route is None:
-        if (yield from _heads(exchange, filtering, done, result)):
-            return
-        route = find_route(exchange)
-        done, result = 0, None
-        if route.filters is not None:
-            filtering.chain = route.filters
-    if route.filters is not None and (yield from _heads(exchange, filtering, done, result)):
-        return
-    if route.strict:
-        exchange._admit(route)
-    assert isinstance(exchange, FilteredExchange)
-    yield from exchange.prepare(route)
-    exchange._attempt()
-
-
-def _heads(exchange: Exchange, filtering: Filtering, done: int, result: Any) -> Generator[Any, Any, bool]:
-    """`request_head` of the chain; whether one of them has answered."""
-    lane, request = filtering.request, exchange.request
-    before = snapshot(request)
-    for lane.name, function in filtering.chain.request_head[done:]:
-        answered = yield function(filtering.context) if result is None else result
-        result = None
-        if answered is not None:
-            yield from _answer(exchange, filtering, answered)
-            return True
-    if snapshot(request) != before or done:
-        check_request(request)
-    return False
-
-
-def _answer(exchange: Exchange, filtering: Filtering, given: Any) -> Step:
-    """A filter answers by itself."""
-    head, body = _made(given, "request_head").response(exchange.request)
-    filtering.context.response = head
-    lane = filtering.request
-    for lane.name, function in filtering.chain.response_head:
-        yield function(filtering.context, head)
-    check_fields(head.headers)
-    exchange._answer(head, body, None)
-
-
-def _made(given: Any, phase: str) -> Answer:
-    if not isinstance(given, Answer):
-        raise TypeError(f"{phase} returned {given!r}; needed: None or an Answer")
-    return given
 
 
 def _note(name: str, problem: Exception) -> None:
@@ -327,7 +254,7 @@ class FilteredExchange(Exchange):
             try:
                 result = yield function(context, error)
                 if result is not None:
-                    head, body = _made(result, "error").response(self.request)
+                    head, body = as_answer(result, "error").response(self.request)
                     break
             except Exception as problem:
                 _note(lane.name, problem)

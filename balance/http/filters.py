@@ -18,8 +18,9 @@ from balance.errors import ExchangeError, FilterFailed, FilterTimeout
 from balance.filters import Context
 from balance.filters.base import as_filter
 from balance.http.exchange import Exchange
-from balance.http.filtered import FilteredExchange, begin, find_route
+from balance.http.filtered import FilteredExchange
 from balance.http.lane import Lane
+from balance.http.opening import begin, find_route
 
 if TYPE_CHECKING:
     from balance.interfaces import IHealthRule
@@ -189,9 +190,11 @@ class Filtering:
         :param done: how many filters have seen the head already
         :param result: what the next one returned, if it was asked
         """
-        self._exchange.filtering = self
-        self._exchange.__class__ = FilteredExchange
-        self.request.run(begin(self._exchange, self, done, result))
+        exchange = self._exchange
+        exchange.filtering = self
+        exchange.__class__ = FilteredExchange
+        assert isinstance(exchange, FilteredExchange)
+        self.request.run(begin(exchange, self, done, result))
 
     def hold(self, lane: Lane) -> None:
         if lane is self.response:
