@@ -172,9 +172,12 @@ class IFilterPhases(Interface):
         """
 
     def response_head(context: Any, response: Any) -> Any:
-        """The head of the final response: a backend's, a filter's `Answer`, or an error's (`Context.error` is set).
+        """The head of the final response: a backend's, a filter's `Answer`, or an error's (`Context.error` is set). Or
+        of a 101, by which a backend agrees to WebSocket: the last phase then but `log`, and one that cannot wait
+        (`filter_error`).
 
-        :param response: `balance.model.ResponseHead`: change its headers and status
+        :param response: `balance.model.ResponseHead`: change its headers and status (of a 101: neither the status nor
+            ``Sec-WebSocket-`` fields)
         :return: None, or `balance.filters.PASS_BODY`: this filter's `response_body` is not called for this response
         """
 

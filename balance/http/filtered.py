@@ -298,9 +298,29 @@ class FilteredExchange(Exchange):
         self._over(filtering)
 
     def switched(self, head: ResponseHead) -> None:
-        """The request is through, and a tunnel has no phases but the last one."""
-        self.filtering.context.response = head
-        self.filtering.request.close()
+        """The request is through. Filters see the head of the 101; a tunnel has no phases but the last one.
+
+        Nothing can wait here: what a backend sends next is no HTTP any more, and has no place but in the tunnel.
+        """
+        filtering = self.filtering
+        filtering.context.response = head
+        filtering.request.close()
+        if not filtering.chain.response_head:
+            super().switched(head)
+            return
+        lane = filtering.response
+        lane.run(self._switch(head))
+        if not lane.free:
+            filtering.failed(lane.name, RuntimeError("response_head waits, and cannot where the status is 101"))
+
+    def _switch(self, head: ResponseHead) -> Step:
+        filtering = self.filtering
+        lane, agreed = filtering.response, _agreed(head)
+        for lane.name, function in filtering.chain.response_head:
+            yield function(filtering.context, head)
+        check_fields(head.headers)
+        if _agreed(head) != agreed:
+            raise ValueError("the status 101 and the fields of the handshake are not to be changed")
         super().switched(head)
 
     def finished(self, error: ExchangeError | None, bytes_in: int, bytes_out: int) -> None:
@@ -317,6 +337,12 @@ class FilteredExchange(Exchange):
         # An exchange like any other again: what may still come finds nothing of ours, and no cycle is left.
         del self.filtering
         self.__class__ = Exchange  # type: ignore[assignment]
+
+
+def _agreed(head: ResponseHead) -> tuple[int, list[bytes]]:
+    """What client and backend have agreed on in a handshake."""
+    fields = zip(head.headers.names, head.headers.lines, strict=True)
+    return head.status, [line for name, line in fields if name.startswith(b"sec-websocket-")]
 
 
 def _copy(request: RequestHead) -> RequestHead:
