@@ -10,7 +10,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,7 +42,7 @@ from balance.routing.matching import rule_with
 from balance.routing.rule import Rule
 from balance.routing.sni import SniRule, SniTable
 from balance.routing.table import RuleTable
-from balance.secure import backend_tls, certificate_fields, private_fields, termination
+from balance.secure import Watchlist, backend_tls, certificate_fields, private_fields, termination
 from balance.sessions import server_sessions
 from balance.tcp.proxy import TCPProxyFactory
 from balance.tcp.route import TcpRoute
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from balance.net.deadlines import Deadlines
     from balance.net.dial import Dialer
     from balance.net.tls_client import BackendTls
-    from balance.net.tls_server import TlsTermination
     from balance.observe.access_log import AccessLog
     from balance.pool.discovered import Group
 
@@ -86,7 +85,7 @@ SESSION_AFFINITY = "session-affinity"
 class Assembly:
     """What a listener was turned into. ``connections`` are those that are kept, of mode http: of each backend, and of
     each TLS setting that a route has of its own. ``tls`` is what looks at its files from time to time. ``discoveries``
-    find backends: `backends` and `connections` are up to date with what they have found.
+    find backends: `backends`, `connections` and `tls` are up to date with what they have found.
     """
 
     config: Listener
@@ -94,7 +93,7 @@ class Assembly:
     backends: Sequence[Backend]
     connections: Sequence[Connections]
     pools: tuple[Pool, ...]
-    tls: tuple[TlsTermination | BackendTls, ...] = ()
+    tls: Watchlist = field(default_factory=Watchlist)
     discoveries: tuple[tuple[Group, IDiscovery], ...] = ()
 
 
@@ -190,16 +189,23 @@ class _Build:
 def _assemble_tcp(build: _Build) -> Assembly:
     config = build.config
 
-    spoken = {backend: build.tls_of(name) for name, backend in build.backends.items()}
-    secure = {backend: each for backend, each in spoken.items() if each is not None}
+    watched = Watchlist()
+    secure: dict[Backend, BackendTls] = {}
 
-    def opened(backend: Backend, found: DiscoveryConfig) -> None:
-        tls = backend_tls(backend.name, backend.address, found.tls, ())
+    def speak(backend: Backend, tls: BackendTls | None) -> None:
         if tls is not None:
             secure[backend] = tls
+            watched.add(tls, backend)
+
+    for name, backend in build.backends.items():
+        speak(backend, build.tls_of(name))
+
+    def opened(backend: Backend, found: DiscoveryConfig) -> None:
+        speak(backend, backend_tls(backend.name, backend.address, found.tls, ()))
 
     def closed(backend: Backend) -> None:
         secure.pop(backend, None)
+        watched.forget(backend)
 
     discoveries = build.groups.build(opened, closed)
 
@@ -235,9 +241,9 @@ def _assemble_tcp(build: _Build) -> Assembly:
         tls=tls,
         backend_tls=secure,
     )
+    watched.add(tls)
     pools = tuple(each.target.pool for each in rules)
-    watched: list[TlsTermination | BackendTls] = [*secure.values(), *([tls] if tls is not None else [])]
-    return Assembly(config, proxy, build.live, (), pools, tuple(watched), discoveries)
+    return Assembly(config, proxy, build.live, (), pools, watched, discoveries)
 
 
 def _conditions(route: TcpRouteConfig, order: int) -> dict[str, Any]:
@@ -248,7 +254,8 @@ def _assemble_http(build: _Build) -> Assembly:
     config, backends, clock = build.config, build.backends, build.clock
     deadlines, access_log = build.deadlines, build.access_log
     limits = HeadLimits(config.limits.head_size, config.limits.header_fields, config.limits.uri_length)
-    reach = Reach(config, deadlines, build.dialer)
+    watched = Watchlist()
+    reach = Reach(config, deadlines, build.dialer, watched)
     items = {item.name: item for item in config.backends}
     connections = {backend: reach.connections(items[name], backend) for name, backend in backends.items()}
     kept = [*connections.values()]
@@ -262,6 +269,7 @@ def _assemble_http(build: _Build) -> Assembly:
         gone = connections.pop(backend)
         kept.remove(gone)
         gone.close()
+        watched.forget(backend)
 
     discoveries = build.groups.build(opened, closed)
     counters = ListenerCounters(config.label)
@@ -301,9 +309,9 @@ def _assemble_http(build: _Build) -> Assembly:
         filters=listener_filters,
         http2=server_sessions(config, connect=all(rule.target.websocket.enabled for rule in rules)),
     )
+    watched.add(tls)
     pools = tuple(rule.target.pool for rule in rules)
-    watched: list[TlsTermination | BackendTls] = [*reach.tls, *([tls] if tls is not None else [])]
-    return Assembly(config, proxy, build.live, kept, pools, tuple(watched), discoveries)
+    return Assembly(config, proxy, build.live, kept, pools, watched, discoveries)
 
 
 def ordered_routes(config: Listener) -> Sequence[RouteConfig | TcpRouteConfig]:

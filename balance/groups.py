@@ -58,8 +58,8 @@ class Groups:
             return self._make(name, found.address, found.weight, found.max_connections)
 
         def on_opened(backend: Backend) -> None:
-            self._live.append(backend)
             opened(backend, config)
+            self._live.append(backend)
 
         def on_closed(backend: Backend) -> None:
             self._live.remove(backend)

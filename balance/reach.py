@@ -22,20 +22,23 @@ if TYPE_CHECKING:
     from balance.net.dial import Dialer
     from balance.net.tls_client import BackendTls
     from balance.pool.backend import Backend
+    from balance.secure import Watchlist
 
 HTTP1 = "http/1.1"
 HTTP2 = "h2"
 
 
 class Reach:
-    """Makes the connections of one listener."""
+    """Makes the connections of one listener.
 
-    def __init__(self, config: Listener, deadlines: Deadlines, dialer: Dialer) -> None:
+    :param watched: told of all TLS that they speak
+    """
+
+    def __init__(self, config: Listener, deadlines: Deadlines, dialer: Dialer, watched: Watchlist) -> None:
         self._config = config
         self._deadlines = deadlines
         self._dialer = dialer
-        #: Everything that looks at its certificates from time to time.
-        self.tls: list[BackendTls] = []
+        self._watched = watched
         limits = config.limits
         self._limits = HeadLimits(limits.head_size, limits.header_fields, limits.uri_length)
 
@@ -57,7 +60,7 @@ class Reach:
             self._deadlines,
             self._config.timeouts,
             client_sessions(self._config, item),
-            tls=self._secure(item, own, protocols),
+            tls=self._secure(item, backend, own, protocols),
             http1=http1,
             idle_timeout=http.idle_conn_timeout,
             ping_interval=http.http2.ping_interval,
@@ -74,13 +77,12 @@ class Reach:
             self._limits,
             max_idle=http.max_idle_conns_per_host,
             idle_timeout=http.idle_conn_timeout,
-            tls=self._secure(item, own, (HTTP1,)),
+            tls=self._secure(item, backend, own, (HTTP1,)),
         )
 
     def _secure(
-        self, item: BackendConfig, own: BackendTlsConfig | None, protocols: tuple[str, ...]
+        self, item: BackendConfig, backend: Backend, own: BackendTlsConfig | None, protocols: tuple[str, ...]
     ) -> BackendTls | None:
         made = backend_tls(item.name, item.address, item.tls if own is None else own, protocols)
-        if made is not None:
-            self.tls.append(made)
+        self._watched.add(made, backend)
         return made

@@ -7,7 +7,8 @@ protocols are offered.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from balance.codec.forwarding import CertificateFields
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from balance.config.tls import BackendTlsConfig, ClientHeaders
     from balance.model import Address
     from balance.net.deadlines import Deadlines
+    from balance.pool.backend import Backend
 
 T = TypeVar("T")
 
@@ -71,6 +73,31 @@ def backend_tls(
     if config is None or not config.enabled:
         return None
     return _made(f"backend {name}", lambda: BackendTls(config, address, protocols))
+
+
+class Watchlist:
+    """What looks at its certificates now and then: a listener's, and its backends' for as long as there are such."""
+
+    def __init__(self) -> None:
+        self._of: dict[Backend | None, list[TlsTermination | BackendTls]] = {}
+
+    def add(self, tls: TlsTermination | BackendTls | None, backend: Backend | None = None) -> None:
+        """
+        :param tls: None where clear text is spoken
+        :param backend: whom it is for; None for the listener itself
+        """
+        if tls is not None:
+            self._of.setdefault(backend, []).append(tls)
+
+    def forget(self, backend: Backend) -> None:
+        """It is gone."""
+        self._of.pop(backend, None)
+
+    def __iter__(self) -> Iterator[TlsTermination | BackendTls]:
+        return chain.from_iterable(self._of.values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._of.values()))
 
 
 def _made(where: str, make: Callable[[], T]) -> T:

@@ -47,11 +47,10 @@ from balance.reporting.run import Reporting, Snapshot
 from balance.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from balance.config import Metrics
-    from balance.net.tls_client import BackendTls
-    from balance.net.tls_server import TlsTermination
+    from balance.secure import Watchlist
 
 #: Seconds between looks at passive health, and between flushes of the access log.
 HOUSEKEEPING = 1.0
@@ -131,7 +130,7 @@ class Housekeeping(Service):
         deadlines: Deadlines,
         backends: Iterable[Backend],
         access_log: AccessLog | None,
-        tls: Collection[TlsTermination | BackendTls] = (),
+        tls: Sequence[Watchlist] = (),
     ) -> None:
         self._deadlines = deadlines
         self._backends = backends
@@ -154,8 +153,9 @@ class Housekeeping(Service):
 
     def _keep_house(self) -> None:
         sweep(self._backends, self._deadlines.now)
-        for each in self._tls:
-            each.refresh()
+        for watched in self._tls:
+            for each in watched:
+                each.refresh()
         self._flush()
 
     def _flush(self) -> None:
@@ -222,7 +222,7 @@ class BalanceService(MultiService):
         if config.metrics.enabled:
             pages = Pages(config.metrics, partial(ask, self.assemblies))
             MetricsService(reactor, config.metrics, pages, snapshot).setServiceParent(self)
-        tls = tuple(each for assembly in self.assemblies for each in assembly.tls)
+        tls = [assembly.tls for assembly in self.assemblies]
         self._housekeeping = Housekeeping(reactor, deadlines, Everyone(self.assemblies), access_log, tls)
         self._housekeeping.setServiceParent(self)
         for assembly in self.assemblies:

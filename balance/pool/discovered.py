@@ -46,7 +46,7 @@ class Group:
         self._listeners.append(changed)
 
     def found(self, given: Iterable[Discovered]) -> None:
-        """This is what there is now.
+        """This is what there is now. Whatever is raised: nothing has changed.
 
         :raises ValueError: two have the same name
         """
@@ -55,19 +55,27 @@ class Group:
         if len(set(names)) < len(names):
             raise ValueError(f"discovery {self.name}: two backends of the same name")
         before = self._present
-        present: dict[Discovered, Backend] = {}
-        for each in wanted:
-            backend = before.get(each)
-            if backend is None:
-                backend = self._make(f"{self.name}/{each.name}", each)
-                self._opened(backend)
-            present[each] = backend
-        self._present = present
+        new = self._open([each for each in wanted if each not in before])
+        present = self._present = {each: before.get(each) or new[each] for each in wanted}
         self._leaving += [backend for each, backend in before.items() if each not in present]
         if list(before) != list(present):
             for changed in self._listeners:
                 changed()
         self.tidy()
+
+    def _open(self, wanted: Iterable[Discovered]) -> dict[Discovered, Backend]:
+        """All of them, or none: certificates for one may be unusable now."""
+        new: dict[Discovered, Backend] = {}
+        try:
+            for each in wanted:
+                backend = self._make(f"{self.name}/{each.name}", each)
+                self._opened(backend)
+                new[each] = backend
+        except Exception:
+            for backend in new.values():
+                self._closed(backend)
+            raise
+        return new
 
     def tidy(self) -> None:
         """Forget those that are gone, as soon as they have nothing under way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -14,10 +15,15 @@ from balance.discovery import Discovering
 from balance.finding.dns import DnsDiscovery
 from balance.interfaces import IDiscovery
 from balance.model import Address, Discovered
+from balance.net.deadlines import Deadlines
 from balance.observe.status import status
+from balance.pool.backend import Backend
+from balance.pool.discovered import Group
 from balance.registry import find
-from balance.service import Everyone, _views
+from balance.secure import TlsError
+from balance.service import Everyone, Housekeeping, _views
 from balance.testing import Application, Silence
+from test.certificates import Authority
 from test.unit import acme
 
 TOLD = {"name": "api", "use": "test.unit.acme:Told"}
@@ -137,6 +143,77 @@ class Found(SynchronousTestCase):
         peer.send(b"hello")
         app.settle()
         self.assertEqual(app.backends["api/1"].dials, 1)
+
+
+class Certificates(SynchronousTestCase):
+    """Those that discovered backends are spoken to with."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+        self.folder.mkdir()
+        self.authority = Authority(self.folder)
+        self.pair = self.authority.issue("us.example")
+
+    def application(self, mode: str) -> Application:
+        tls = {"ca_file": str(self.authority.file), **self.pair.config}
+        return Application({"mode": mode, "discovery": [{**TOLD, "tls": tls}]})
+
+    def test_changed_files_are_taken_up(self) -> None:
+        for mode in ("http", "tcp"):
+            app = self.application(mode)
+            (assembly,) = app.assemblies
+            clock = Clock()
+            service = Housekeeping(clock, Deadlines(clock), assembly.backends, None, [assembly.tls])  # type: ignore[arg-type]
+            service.startService()
+            app.found("api", one("1"), one("2"))
+            watched = {each: each._watched.value for each in assembly.tls}
+            self.assertGreaterEqual(len(watched), 2)
+            clock.advance(1)
+            self.assertEqual({each: each._watched.value for each in assembly.tls}, watched)
+            other = self.authority.issue("us.example")
+            self.pair.cert.write_bytes(other.cert.read_bytes())
+            self.pair.key.write_bytes(other.key.read_bytes())
+            clock.advance(1)
+            for each, before in watched.items():
+                self.assertEqual((each._watched.problem, each._watched.reloads), ("", 1))
+                self.assertIsNot(each.session().ssl.context, before)  # type: ignore[union-attr]
+            app.found("api", one("2"))
+            self.assertEqual(len(assembly.tls), len(watched) / 2)
+            app.found("api")
+            self.assertEqual(len(assembly.tls), 0)
+            service.stopService()
+
+    def test_what_cannot_be_used_changes_nothing(self) -> None:
+        """And is no obstacle to what is found when it can."""
+        for mode in ("http", "tcp"):
+            app = self.application(mode)
+            (assembly,) = app.assemblies
+            app.found("api", one("1"))
+            count = len(assembly.tls)
+            good = self.authority.file.read_bytes()
+            self.authority.file.write_bytes(b"half a certif")
+            self.assertRaises(TlsError, app.found, "api", one("2"))
+            self.authority.file.write_bytes(good)
+            self.assertEqual([backend.name for backend in assembly.backends], ["api/1"])
+            app.found("api", one("1"), one("2"))
+            self.assertEqual([backend.name for backend in assembly.backends], ["api/1", "api/2"])
+            self.assertEqual(len(assembly.tls), 2 * count)
+
+    def test_all_or_none(self) -> None:
+        opened: list[str] = []
+
+        def open_(backend: Backend) -> None:
+            if backend.name.endswith("bad"):
+                raise OSError("no certificate")
+            opened.append(backend.name)
+
+        def make(name: str, found: Discovered) -> Backend:
+            return Backend(name, found.address)
+
+        group = Group("api", make, open_, lambda backend: opened.remove(backend.name))
+        group.found([one("1")])
+        self.assertRaises(OSError, group.found, [one("2"), one("bad", port=9)])
+        self.assertEqual((opened, [backend.name for backend in group.backends]), (["api/1"], ["api/1"]))
 
 
 class Told(SynchronousTestCase):
