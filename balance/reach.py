@@ -50,9 +50,9 @@ class Reach:
         chosen = item.tls if own is None else own
         secure = chosen is not None and chosen.enabled
         if item.protocol == HTTP1 or (item.protocol == "auto" and not secure):
-            return self._http1(item, backend, own)
-        http1 = self._http1(item, backend, own) if item.protocol == "auto" else None
-        protocols = (HTTP2, HTTP1) if http1 is not None else (HTTP2,)
+            return self._http1(backend, self._secure(item, backend, own, (HTTP1,)))
+        auto = item.protocol == "auto"
+        tls = self._secure(item, backend, own, (HTTP2, HTTP1) if auto else (HTTP2,))
         http = self._config.http
         return MultiplexedConnections(
             backend,
@@ -60,14 +60,14 @@ class Reach:
             self._deadlines,
             self._config.timeouts,
             client_sessions(self._config, item),
-            tls=self._secure(item, backend, own, protocols),
-            http1=http1,
+            tls=tls,
+            http1=self._http1(backend, tls) if auto else None,
             idle_timeout=http.idle_conn_timeout,
             ping_interval=http.http2.ping_interval,
             ping_timeout=http.http2.ping_timeout,
         )
 
-    def _http1(self, item: BackendConfig, backend: Backend, own: BackendTlsConfig | None) -> BackendConnections:
+    def _http1(self, backend: Backend, tls: BackendTls | None) -> BackendConnections:
         http = self._config.http
         return BackendConnections(
             backend,
@@ -77,7 +77,7 @@ class Reach:
             self._limits,
             max_idle=http.max_idle_conns_per_host,
             idle_timeout=http.idle_conn_timeout,
-            tls=self._secure(item, backend, own, (HTTP1,)),
+            tls=tls,
         )
 
     def _secure(

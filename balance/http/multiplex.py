@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Waiter(Timed):
     """Somebody who asked for a stream. The same face as `balance.net.dial.Dial`."""
 
-    __slots__ = ("_owner", "connected", "dial", "failed")
+    __slots__ = ("_owner", "connected", "failed")
 
     def __init__(
         self,
@@ -40,14 +40,10 @@ class Waiter(Timed):
         self._owner = owner
         self.connected = connected
         self.failed = failed
-        #: Of its own, once the backend has turned out not to speak HTTP/2.
-        self.dial: Connecting | None = None
 
     def cancel(self) -> None:
         """Wait no longer. The connection is opened all the same: the next request has it."""
         self._owner.unqueue(self)
-        if self.dial is not None:
-            self.dial.cancel()
 
     def timed_out(self) -> None:
         """Connections there may be, but none had room in time."""
@@ -73,7 +69,6 @@ class MultiplexedConnections:
         "_opening",
         "_serving",
         "_session",
-        "_single",
         "_streams_seen",
         "_waiting",
         "backend",
@@ -111,14 +106,13 @@ class MultiplexedConnections:
         self._session = session
         self.tls = tls
         self._http1 = http1
-        #: The backend has chosen HTTP/1.1, so each request needs a connection of its own.
-        self._single = False
         self._connections: list[Http2Connection] = []
         self._waiting: dict[Waiter, None] = {}
         self._dials: set[Dial] = set()
         #: Connections whose backend has not said its SETTINGS.
         self._opening: set[Http2Connection] = set()
-        #: Streams that the backend last allowed on a connection: how many requests one dial is likely to serve.
+        #: Streams that the backend last allowed on a connection: how many requests one dial is likely to serve. One,
+        #: where it chose HTTP/1.1; it may choose otherwise for the next.
         self._streams_seen = 100
         self._serving = False
 
@@ -138,8 +132,6 @@ class MultiplexedConnections:
 
     def dial(self, connected: Callable[[BackendStream], None], failed: Callable[[ExchangeError], None]) -> Connecting:
         """Open a connection within ``timeouts.connect``, or wait for one that is being opened."""
-        if self._single and self._http1 is not None:
-            return self._http1.dial(connected, failed)
         waiter = Waiter(self, connected, failed)
         self._waiting[waiter] = None
         self.deadlines.arm(waiter, self.timeouts.connect)
@@ -199,18 +191,16 @@ class MultiplexedConnections:
         return Http2Connection(self, self._session(), b"https", misled=chosen != "h2")
 
     def _fall_back(self, connection: Http1Connection) -> None:
-        """The backend chose HTTP/1.1: the first that waits gets the connection, the others one each."""
+        """The backend chose HTTP/1.1: who has waited longest gets the connection, the others one each."""
         assert self._http1 is not None
-        self._single = True
-        waiting = list(self._waiting)
-        for waiter in waiting:
-            self.unqueue(waiter)
-        for waiter in waiting[1:]:
-            waiter.dial = self._http1.dial(waiter.connected, waiter.failed)
-        if waiting:
-            waiting[0].connected(connection)
-        else:
+        self._streams_seen = 1
+        waiter = next(iter(self._waiting), None)
+        if waiter is None:
             self._http1.put(connection)
+        else:
+            self.unqueue(waiter)
+            waiter.connected(connection)
+        self._dial_enough()
 
     def _serve(self, connection: Http2Connection) -> None:
         """Give out the room that a connection has, oldest first."""

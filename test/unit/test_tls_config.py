@@ -286,12 +286,15 @@ class Broken(Files):
         self.assertTrue(self.loads(self.on(pair)).tls.enabled)
 
     def test_every_context_is_looked_at(self) -> None:
-        """Also the one for backends that turn out to speak HTTP/1.1."""
+        """A backend has one, whichever protocol it turns out to speak."""
         tls = {"ca_file": str(self.authority.file)}
-        config = self.loads(None, backends=[{"name": "a", "address": "h.example:1", "tls": tls}])
+        backend = {"address": "h.example:1", "tls": tls}
+        config = self.loads(
+            None, backends=[{**backend, "name": each, "protocol": each} for each in ("auto", "h2", "http/1.1")]
+        )
         clock = Clock()
         (built,) = assemble_all(config, deadlines=Deadlines(clock), dialer=MemoryDialer(), clock=clock.seconds)  # type: ignore[arg-type]
-        self.assertGreaterEqual(len(built.tls), 2 if config.http.enable_http2 else 1)
+        self.assertEqual(len(built.tls), 3)
         other = Authority(self.folder, "Another")
         self.authority.file.write_bytes(other.file.read_bytes() + b"\n")
         for each in built.tls:
