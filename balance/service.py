@@ -37,6 +37,7 @@ from balance.net.dial import Dialer
 from balance.net.gate import Gate
 from balance.net.listen import ListenError, listen
 from balance.net.memory import keep_freed_memory
+from balance.net.transport import ACCEPTS
 from balance.observe.access_log import AccessLog
 from balance.observe.status import status
 from balance.observe.views import Views
@@ -80,8 +81,15 @@ class ListenerService(Service):
         """
         if not self.ports:
             config, proxy = self._assembly.config, self._assembly.proxy
-            gate = Gate(config.max_connections, self._full) if config.max_connections else None
-            self.ports = listen(self._reactor, config.listen, proxy, tls=config.tls.enabled, gate=gate)
+            self.ports = listen(
+                self._reactor,
+                config.listen,
+                proxy,
+                tls=config.tls.enabled,
+                # A storm of new clients had better wait in the kernel's queue than for its handshakes.
+                accepts=min(ACCEPTS, config.tls.handshakes_per_turn) if config.tls.enabled else ACCEPTS,
+                gate=Gate(config.max_connections, self._full) if config.max_connections else None,
+            )
 
     def _full(self) -> None:
         counters = self._assembly.proxy.counters

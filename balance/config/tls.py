@@ -214,6 +214,19 @@ class TlsConfig(Section):
         default=ClientHeaders(), description="With `client_auth`: what backends are told."
     )
     handshake_timeout: Duration = Field(default=10.0, gt=0, description="For a handshake, from its first byte on.")
+    handshakes_per_turn: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="Handshakes that begin, and as many that end, before what is established gets its turn. The fewer, "
+        "the less a flood of them keeps requests waiting.",
+    )
+    max_handshakes: int = Field(
+        default=1000,
+        ge=0,
+        description="Handshakes under way at a time. One more ends the one whose client has been silent longest. 0 is "
+        "no limit.",
+    )
 
     @property
     def served(self) -> tuple[CertificateConfig, ...]:

@@ -56,9 +56,10 @@ class _Guarded:
     """A port that accepts no more than its gate has room for."""
 
     gate: Gate
+    accepts = most = ACCEPTS
 
     def doRead(self) -> None:
-        self.accepts = self.numberAccepts = min(ACCEPTS, self.gate.room)  # the latter is what Twisted's own way heeds
+        self.accepts = self.numberAccepts = min(self.most, self.gate.room)  # the latter is what Twisted's own way heeds
         super().doRead()  # type: ignore[misc]
 
 
@@ -90,4 +91,5 @@ def guard(gate: Gate, ports: Sequence[Any]) -> None:
     gate.ports = ports
     for port in ports:
         port.gate = gate
+        port.most = port.accepts
         port.transport = type(f"Counted{port.transport.__name__}", (_Counted, port.transport), {})

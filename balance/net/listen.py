@@ -21,7 +21,7 @@ from balance.errors import BalanceError
 from balance.model import Address
 from balance.net.gate import Gate, GuardedPort, GuardedUnixPort, guard
 from balance.net.tls_transport import TlsServer, TlsUnixServer
-from balance.net.transport import EagerPort, EagerUnixPort
+from balance.net.transport import ACCEPTS, EagerPort, EagerUnixPort
 
 BACKLOG: Final = 1024
 
@@ -37,12 +37,14 @@ def listen(
     backlog: int = BACKLOG,
     *,
     tls: bool = False,
+    accepts: int = ACCEPTS,
     gate: Gate | None = None,
 ) -> list[EagerPort | EagerUnixPort]:
     """Start to accept connections.
 
     :param address: an empty host means every address of this machine, IPv4 and IPv6; port 0 any free port
     :param tls: the protocols that the factory makes may turn to TLS
+    :param accepts: connections in a turn of the reactor, before those that are open get theirs
     :param gate: limits the connections
     :returns: the open ports; the first tells the port number
     :raises ListenError: in use, no permission, not an address of this machine; nothing is left open then
@@ -53,8 +55,10 @@ def listen(
         ports = [_listen_unix(unix_kind, reactor, address, factory, backlog)]
     else:
         ports = list(_listen(partial(_listen_tcp, kind, reactor, factory=factory, backlog=backlog), address))
-    for port in ports if tls else []:
-        port.transport = TlsUnixServer if address.path else TlsServer
+    for port in ports:
+        if tls:
+            port.transport = TlsUnixServer if address.path else TlsServer
+        port.accepts = accepts
     if gate is not None:
         guard(gate, ports)
     return ports

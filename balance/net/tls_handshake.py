@@ -68,6 +68,7 @@ class ServerHandshake(Timed):
 
     def makeConnection(self, transport: object) -> None:
         self.transport = cast("TlsConnection", transport)
+        self.transport.ration = self._owner.first_steps
         self._owner.begun(self)
 
     def connectionMade(self) -> None:
@@ -76,6 +77,7 @@ class ServerHandshake(Timed):
     def dataReceived(self, data: bytes) -> None:
         if self._over:
             return  # it goes on talking after our alert
+        self._owner.heard(self)
         if self._session is not None:
             self._step(self._session, data)
             return
@@ -99,6 +101,8 @@ class ServerHandshake(Timed):
             self._refuse("no_application_protocol", f"ALPN offers only {offered}", _alert(_NO_APPLICATION_PROTOCOL))
             return
         self.hello = hello
+        assert self.transport is not None
+        self.transport.ration = owner.further_steps
         session = self._session = TlsSession(owner.certificates.choose(hello.server_name), server_side=True)
         self._step(session, data)
 
@@ -170,6 +174,10 @@ class ServerHandshake(Timed):
             self._over = True
             self._failed("timeout", "not finished in time")
         self.abort()
+
+    def make_room(self) -> None:
+        """Others are more likely to come to an end."""
+        self._refuse("too_many_handshakes", "silent while too many others came", b"")
 
     def abort(self) -> None:
         """Nobody waits for it any longer."""

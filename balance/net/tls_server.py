@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
+from balance.net.ration import Ration
 from balance.net.tls_contexts import Certificates, LoadedCertificate, Watched, load_certificates
 from balance.net.tls_handshake import ServerHandshake
 from balance.observe.counters import TlsCounters
@@ -48,9 +49,15 @@ class TlsTermination:
         self.answers_plain = answers_plain
         self.asks_certificate = config.client_auth != "none"
         self.counters = TlsCounters()
+        #: What turns of the reactor have for handshakes: for ClientHellos, and, so that what is begun is finished, for
+        #: what follows on them.
+        self.first_steps = Ration(deadlines.turn, config.handshakes_per_turn)
+        self.further_steps = Ration(deadlines.turn, config.handshakes_per_turn)
         self._timeout = config.handshake_timeout
+        self._limit = config.max_handshakes
         self._watched = Watched(config.files, lambda: load_certificates(config, protocols))
-        self._handshakes: set[ServerHandshake] = set()
+        #: Under way. Whose client has been silent longest is first.
+        self._handshakes: dict[ServerHandshake, None] = {}
 
     @property
     def certificates(self) -> Certificates:
@@ -78,18 +85,27 @@ class TlsTermination:
         return ServerHandshake(self, established, refused)
 
     def begun(self, handshake: ServerHandshake) -> None:
-        self._handshakes.add(handshake)
+        handshakes = self._handshakes
+        handshakes[handshake] = None
         self.deadlines.arm(handshake, self._timeout)
+        if len(handshakes) > self._limit > 0:
+            next(iter(handshakes)).make_room()
+
+    def heard(self, handshake: ServerHandshake) -> None:
+        """Its client has said something."""
+        handshakes = self._handshakes
+        del handshakes[handshake]
+        handshakes[handshake] = None
 
     def succeeded(self, handshake: ServerHandshake, *, resumed: bool) -> None:
-        self._handshakes.discard(handshake)
+        del self._handshakes[handshake]
         self.deadlines.forget(handshake)
         self.counters.handshakes += 1
         if resumed:
             self.counters.resumed += 1
 
     def failed(self, handshake: ServerHandshake, reason: str) -> None:
-        self._handshakes.discard(handshake)
+        del self._handshakes[handshake]
         self.counters.count_failure(reason)
 
     def abandon(self) -> None:

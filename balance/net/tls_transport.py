@@ -19,6 +19,7 @@ from balance.net.transport import _TRY_LATER, READ_SIZE, EagerClient, EagerConne
 
 if TYPE_CHECKING:
     from balance.codec.certificates import PeerCertificate
+    from balance.net.ration import Ration
     from balance.net.tls_session import TlsSession
 
 #: Unsent bytes above which a peer that makes TLS itself answer (key updates, refused renegotiations), and reads none of
@@ -46,6 +47,8 @@ class TlsConnection(EagerConnection):
     """
 
     session: TlsSession | None = None
+    #: What a read may take from, until the handshake is over.
+    ration: Ration | None = None
     alpn: str = ""
     server_name: str = ""
     certificate: PeerCertificate | None = None
@@ -59,6 +62,8 @@ class TlsConnection(EagerConnection):
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         if self.session is None:
+            if self.ration is not None and not self.ration.take():
+                return None
             why = EagerConnection.doRead(self)
             if why is None and self.session is not None and self.connected and not self._aborting:
                 return self._received(self.session, b"")

@@ -298,6 +298,7 @@ class EagerUnixPort(unix.Port):
     """A listening Unix socket whose connections are eager."""
 
     transport = EagerUnixServer  # type: ignore[assignment]
+    accepts = ACCEPTS  # heeded only where there is a gate
 
 
 def set_nodelay(sock: socket.socket) -> None:

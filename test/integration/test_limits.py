@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import pytest
 
+from test.certificates import Authority
 from test.integration.harness import (
     PATIENCE,
     Balance,
@@ -67,6 +70,26 @@ def test_more_clients_than_places(mode: str) -> None:
         assert all(answered(each) for each in [*open_ones, *waiting])
         assert "balance_connections_paused_total{" in running.metrics()
         assert running.log.count("as many as max_connections allows") == 1
+
+
+def test_more_handshakes_than_there_may_be(tmp_path: Path) -> None:
+    """Silent clients make room for those that speak."""
+    authority = Authority(tmp_path)
+    tls = {"enabled": True, **authority.issue("localhost").config, "max_handshakes": 3, "handshakes_per_turn": 1}
+    trust = ssl.create_default_context(cafile=str(authority.file))
+    with limited(max_connections=0, tls=tls) as running, contextlib.ExitStack() as stack:
+
+        def refused() -> int:
+            found: int = listener(running)["tls"]["failures"].get("too_many_handshakes", 0)
+            return found
+
+        for _ in range(5):
+            stack.enter_context(running.connect())
+        wait_for(lambda: refused() == 2, "two of them to be closed")
+        with trust.wrap_socket(running.connect(), server_hostname="localhost") as honest:
+            assert answered(honest)
+            assert refused() == 3
+        assert 'reason="too_many_handshakes"} 3.0' in running.metrics()
 
 
 def test_stop_while_it_is_full() -> None:
