@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import select
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.main import CONNECTION_DONE
@@ -44,9 +45,20 @@ if EPollReactor is not None:
     _READABLE = (_IN, select.EPOLLIN | select.EPOLLHUP)
 
     class LeanEPollReactor(EPollReactor):
-        """`doPoll` without a log context and three calls for each event."""
+        """`doPoll` without a log context and three calls for each event, and an end of each turn."""
+
+        def __init__(self) -> None:
+            self._at_end: list[Callable[[], object]] = []
+            super().__init__()
+
+        def at_end_of_turn(self, work: Callable[[], object]) -> None:
+            """Call it when all that the poller reported has been handled; it does not raise. What `callLater` with no
+            delay does, for a tenth of its cost."""
+            self._at_end.append(work)
 
         def doPoll(self, timeout: float | None) -> None:
+            if self._at_end:
+                timeout = 0.0
             try:
                 events = self._poller.poll(-1 if timeout is None else timeout, max(1, len(self._selectables)))
             except OSError as error:
@@ -80,6 +92,10 @@ if EPollReactor is not None:
                     selectable.doRead()
                 else:
                     log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
+            if self._at_end:
+                works, self._at_end = self._at_end, []
+                for work in works:
+                    work()
 
         doIteration = doPoll
 

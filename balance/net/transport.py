@@ -108,8 +108,12 @@ class EagerConnection(tcp.Connection):
         """The poller saw a hang-up without anything to read, and did not look whether there is an error."""
         if self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.connectionLost(_LOST)
-        else:
+            return
+        try:
             self.input_ended()
+        except Exception:
+            log.err()
+            self.connectionLost(Failure())
 
     def input_ended(self) -> None:
         """The peer sends no more: what looks like a good end is a reset where a write has met one already."""

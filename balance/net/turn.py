@@ -7,6 +7,7 @@ out of what many streams of a connection have to say.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -21,21 +22,23 @@ class Later(Protocol):
 class Turn:
     """The end of the turn that is under way.
 
-    :param clock: calls back, as soon as it can
+    :param clock: calls back, as soon as it can; by `at_end_of_turn`, where it has that (`LeanEPollReactor`)
     """
 
-    __slots__ = ("_clock", "_waiting")
+    __slots__ = ("_ask", "_waiting")
 
     _log = Logger()
 
     def __init__(self, clock: Later) -> None:
-        self._clock = clock
+        self._ask: Callable[[Callable[[], None]], object] = getattr(clock, "at_end_of_turn", None) or partial(
+            clock.callLater, 0
+        )
         self._waiting: list[Callable[[], None]] = []
 
     def at_end(self, work: Callable[[], None]) -> None:
         """Do it when everything that waits has been read. Whoever asks twice is called twice."""
         if not self._waiting:
-            self._clock.callLater(0, self._end)
+            self._ask(self._end)
         self._waiting.append(work)
 
     def _end(self) -> None:

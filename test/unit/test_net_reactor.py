@@ -255,6 +255,30 @@ class Connections:
             with case.assertRaises(ConnectionResetError):
                 far.recv(100)
 
+    # --- turns ------------------------------------------------------------------------------------------------
+
+    def test_the_end_of_a_turn(self) -> None:
+        """After everything that is read, once, and soon even where nothing is read."""
+        case: Any = self
+        done: list[str] = []
+        turn = self.deadlines.turn
+        turn.at_end(lambda: done.append("first"))
+        turn.at_end(lambda: turn.at_end(lambda: done.append("in a turn of its own")))
+        turn.at_end(lambda: 1 // 0)
+        turn.at_end(lambda: done.append("last"))
+        case.assertEqual(done, [])
+        before = self.reactor.seconds()
+        self.reactor.callLater(30, lambda: None)
+        while len(done) < 3:
+            self.reactor.runUntilCurrent()
+            if len(done) < 3:
+                self.reactor.doIteration(self.reactor.timeout())
+        case.assertLess(self.reactor.seconds() - before, 20)  # it did not wait for the timer
+        case.assertEqual(done, ["first", "last", "in a turn of its own"])
+        case.assertEqual(len(case.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.reactor.iterate(0)
+        case.assertEqual(len(done), 3)
+
     # --- dials that fail --------------------------------------------------------------------------------------
 
     def test_nobody_listens(self) -> None:
