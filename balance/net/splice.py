@@ -128,6 +128,7 @@ class Splice:
         self._pipes = pipes
         self._pipe: Pipe | None = None
         self.held = 0
+        source.by_itself = True
         source.doRead = self.read  # type: ignore[method-assign]
         target.doWrite = self.write  # type: ignore[method-assign]
 
@@ -183,6 +184,7 @@ class Splice:
 
     def close(self) -> None:
         """Undo it; what the pipe holds is lost, as a reset loses it."""
+        self._source.by_itself = False
         self._source.__dict__.pop("doRead", None)
         self._target.__dict__.pop("doWrite", None)
         pipe, self._pipe, self.held = self._pipe, None, 0

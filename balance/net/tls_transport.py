@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from balance.net.tls_session import reason_of
-from balance.net.transport import _TRY_LATER, READ_SIZE, EagerClient, EagerConnection, EagerServer, EagerUnixServer
+from balance.net.transport import EagerClient, EagerConnection, EagerServer, EagerUnixServer
 
 if TYPE_CHECKING:
     from balance.codec.certificates import PeerCertificate
@@ -47,6 +47,7 @@ class TlsConnection(EagerConnection):
     """
 
     session: TlsSession | None = None
+    by_itself = True
     #: What a read may take from, until the handshake is over.
     ration: Ration | None = None
     alpn: str = ""
@@ -57,28 +58,26 @@ class TlsConnection(EagerConnection):
         """The handshake is over. What came behind it is delivered when the read that brought it returns."""
         self.alpn = session.ssl.selected_alpn_protocol() or ""
         self.session = session
+        self.by_itself = False
 
     # --- in ---------------------------------------------------------------------------------------------------
 
-    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
-        if self.session is None:
-            if self.ration is not None and not self.ration.take():
-                return None
-            why = EagerConnection.doRead(self)
-            if why is None and self.session is not None and self.connected and not self._aborting:
-                return self._received(self.session, b"")
-            return why
-        try:
-            data = self.socket.recv(READ_SIZE)
-        except OSError as error:
-            if error.args[0] in _TRY_LATER:
-                return None
-            return main.CONNECTION_LOST
-        if not data:
-            return main.CONNECTION_LOST
-        return self._received(self.session, data)
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:
+        if self.session is None and self.ration is not None and not self.ration.take():
+            return None
+        return EagerConnection.doRead(self)
 
-    def _received(self, session: TlsSession, data: bytes) -> ConnectionLost | ConnectionDone | None:
+    def received(self, data: bytes) -> ConnectionLost | ConnectionDone | None:
+        session = self.session
+        if session is not None:
+            return self._decrypt(session, data) if data else main.CONNECTION_LOST
+        why = EagerConnection.received(self, data)
+        session = self.session
+        if why is None and session is not None and self.connected and not self._aborting:
+            return self._decrypt(session, b"")
+        return why
+
+    def _decrypt(self, session: TlsSession, data: bytes) -> ConnectionLost | ConnectionDone | None:
         try:
             plain = session.decrypt(data)
         except ssl.SSLError as error:

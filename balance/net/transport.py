@@ -25,19 +25,58 @@ READ_SIZE: Final = 64 * 1024
 #: What a connection that fills those is given instead: half the system calls of a bulk transfer.
 BULK_READ_SIZE: Final = 256 * 1024
 
-_TRY_LATER: Final = (EAGAIN, EWOULDBLOCK, EINTR)
+TRY_LATER: Final = (EAGAIN, EWOULDBLOCK, EINTR)
 
 #: One object of each for all connections, as the reactor has it.
 _DONE: Final = Failure(main.CONNECTION_DONE)
 _LOST: Final = Failure(main.CONNECTION_LOST)
 
 
+#: What is written while a turn is under way is put together up to that many bytes.
+_HELD_MAX: Final = 16 * 1024
+
+
+class Outbox:
+    """The connections of a reactor that have something to send at the end of a step of its turn.
+
+    ``open`` while there is such an end to come.
+    """
+
+    __slots__ = ("open", "waiting")
+
+    def __init__(self) -> None:
+        self.open = False
+        self.waiting: list[EagerConnection] = []
+
+    def send(self) -> None:
+        """The step is over. Whoever writes because of this, writes at once."""
+        self.open = False
+        waiting, self.waiting = self.waiting, []
+        for connection in waiting:
+            connection.flush()
+
+
+#: For reactors that have no steps.
+_NO_OUTBOX: Final = Outbox()
+
+
 class EagerConnection(tcp.Connection):
-    """A connected stream socket. ``write`` sends at once when nothing is queued before it."""
+    """A connected stream socket. ``write`` sends when nothing is queued before it: at once, or, where the reactor can
+    tell (`LeanEPollReactor`), at the end of the step that is under way.
+    """
+
+    #: It is in the poller's hands: neither paused nor at its end.
+    reading = False
+    #: Only its `doRead` may read it: it is spliced, or there is a ration of what it does.
+    by_itself = False
 
     #: Closing the only descriptor of a socket ends it; no shutdown() needs to go before.
     _shouldShutdown = False
-    _read_size = READ_SIZE
+    read_size = READ_SIZE
+    #: Written in this step.
+    _held = b""
+    #: Read before it was paused in the same step.
+    _kept = b""
     #: A write has failed. The kernel tells that once only; after that, reading finds what looks like a good end.
     broken = False
 
@@ -51,10 +90,13 @@ class EagerConnection(tcp.Connection):
         self.socket = sock
         self.fileno = sock.fileno
         self.protocol = protocol
+        self._outbox: Outbox = getattr(reactor, "outbox", _NO_OUTBOX)
 
     @property
     def pending(self) -> int:
-        """Bytes that were written and that the kernel has not taken yet."""
+        """Bytes that were written and that the kernel does not take yet. Who asks wants to know, so it is tried."""
+        if self._held:
+            self.flush()
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
     @property
@@ -72,27 +114,70 @@ class EagerConnection(tcp.Connection):
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         try:
-            data = self.socket.recv(self._read_size)
+            data = self.socket.recv(self.read_size)
         except OSError as error:
-            if error.args[0] in _TRY_LATER:
-                return None
-            return main.CONNECTION_LOST
+            return None if error.args[0] in TRY_LATER else main.CONNECTION_LOST
+        return self.received(data)
+
+    def received(self, data: bytes) -> ConnectionLost | ConnectionDone | None:
+        """Read from the socket: bytes, or none for the end."""
         if not data:
             return main.CONNECTION_DONE
         if len(data) == READ_SIZE:
-            self._read_size = BULK_READ_SIZE
+            self.read_size = BULK_READ_SIZE
         self.protocol.dataReceived(data)
         return None
+
+    def keep(self, data: bytes) -> None:
+        """Read, and not wanted any more, or not for now. An end will be read again."""
+        if self.connected and not self.disconnecting and not self._aborting:
+            self._kept = data
+
+    def kept(self) -> bytes:
+        """What was kept, if it is wanted now. Then it is kept no longer."""
+        if not self.reading:
+            return b""
+        data, self._kept = self._kept, b""
+        return data
+
+    def startReading(self) -> None:
+        if self._kept:
+            self.reactor.callLater(0, self.reactor.deliver_kept, self)  # type: ignore[attr-defined]
+        self.reading = True
+        self.reactor.addReader(self)
+
+    def stopReading(self) -> None:
+        self.reading = False
+        self.reactor.removeReader(self)
 
     def write(self, data: bytes) -> None:
         if self._tempDataLen or self.dataBuffer or not self.connected or self._writeDisconnected:
             tcp.Connection.write(self, data)
             return
+        outbox = self._outbox
+        if self._held:
+            data = self._held + data
+            self._held = data
+            if outbox.open and len(data) <= _HELD_MAX:
+                return
+        else:
+            self._held = data
+            if outbox.open and len(data) <= _HELD_MAX and not self.disconnecting:
+                outbox.waiting.append(self)
+                return
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was written in this step."""
+        data = self._held
+        self._held = b""
+        if not data or not self.connected:
+            return
         try:
             sent = self.socket.send(data)
         except OSError as error:
             sent = 0
-            if error.args[0] not in _TRY_LATER:
+            if error.args[0] not in TRY_LATER:
                 self.broken = True  # doWrite meets it again, in a place where it can be reported
         if sent != len(data):
             self._queue_rest(data, sent)
@@ -175,6 +260,15 @@ class EagerConnection(tcp.Connection):
         except OSError:
             return  # it is gone; the next read says so
         self._writeDisconnected = True
+
+    def loseWriteConnection(self) -> None:
+        self.flush()
+        tcp.Connection.loseWriteConnection(self)
+
+    def abortConnection(self) -> None:
+        """What was written before is sent before, as far as the kernel takes it."""
+        self.flush()
+        tcp.Connection.abortConnection(self)
 
     def _isSendBufferFull(self) -> bool:
         return self.pending > self.bufferSize

@@ -4,6 +4,7 @@ own, driven by hand.
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from balance.model import Address
 from balance.net.deadlines import Deadlines
 from balance.net.dial import Dialer
 from balance.net.listen import listen
-from balance.net.reactor import LeanEPollReactor
+from balance.net.reactor import STEP_EVENTS, LeanEPollReactor
 
 
 class Heard(Protocol):
@@ -187,6 +188,170 @@ class Connections:
             case.assertTrue(transport.broken)
             self.until(lambda heard=heard: heard.told)  # type: ignore[misc]
             case.assertEqual(heard.told, ["ConnectionLost"])
+
+    # --- several at once: an earlier one of a turn decides about a later one ------------------------------------
+
+    def readable_together(self, count: int) -> list[tuple[Heard, socket.socket]]:
+        """Connections that all have something to read in the next turn."""
+        pairs = [self.accepted() for _ in range(count)]
+        for n, (_heard, far) in enumerate(pairs):
+            far.sendall(b"%d;" % n)
+        return pairs
+
+    def first_decides(self, pairs: list[tuple[Heard, socket.socket]], decide: Callable[[Any], None]) -> list[Heard]:
+        """The first one that hears anything decides about all others. Those, in any order."""
+        decided: list[Heard] = []
+
+        def hear(heard: Heard, data: bytes) -> None:
+            heard.got += data
+            if not decided:
+                decided.append(heard)
+                for other, _far in pairs:
+                    if other is not heard:
+                        decide(other.transport)
+
+        for heard, _far in pairs:
+            heard.dataReceived = lambda data, heard=heard: hear(heard, data)  # type: ignore[method-assign,misc]
+        self.until(lambda: decided)
+        return [heard for heard, _far in pairs if heard is not decided[0]]
+
+    def test_paused_by_an_earlier_one(self) -> None:
+        """What was read already is not delivered before it is wanted, not twice, and not behind what comes later."""
+        case: Any = self
+        pairs = self.readable_together(5)
+        others = self.first_decides(pairs, lambda transport: transport.pauseProducing())
+        for _ in range(3):
+            self.reactor.iterate(0)
+        case.assertEqual([heard.got for heard in others], [b""] * 4)
+        for n, (_heard, far) in enumerate(pairs):
+            far.sendall(b"%d again" % n)
+            far.shutdown(socket.SHUT_WR)
+        for heard in others:
+            transport: Any = heard.transport
+            transport.resumeProducing()
+            transport.pauseProducing()
+        for _ in range(3):
+            self.reactor.iterate(0)
+        case.assertEqual([heard.got for heard in others], [b""] * 4)
+        for heard in others:
+            transport = heard.transport
+            transport.resumeProducing()
+        self.until(lambda: all(heard.told for heard, _far in pairs))
+        case.assertEqual([heard.got for heard, _far in pairs], [b"%d;%d again" % (n, n) for n in range(5)])
+        case.assertEqual([heard.told for heard, _far in pairs], [["read ended"]] * 5)
+
+    def test_closed_by_an_earlier_one(self) -> None:
+        case: Any = self
+        for end in ("loseConnection", "abortConnection", "finish"):
+            others = self.first_decides(self.readable_together(5), lambda transport, end=end: getattr(transport, end)())  # type: ignore[misc]
+            self.until(lambda others=others: all(heard.told for heard in others))  # type: ignore[misc]
+            case.assertEqual([heard.got for heard in others], [b""] * 4)
+            case.assertEqual(len({heard.told[0] for heard in others}), 1)
+
+    def test_a_reset_while_it_is_paused(self) -> None:
+        """It is told as a reset whenever it is told, never as a good end."""
+        case: Any = self
+        pairs = [self.accepted() for _ in range(5)]
+        for _heard, far in pairs:
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            far.close()
+        pairs[0][0].connectionLost = lambda reason=None: [h.transport.pauseProducing() for h, _ in pairs[1:]]  # type: ignore[assignment,method-assign,misc,union-attr]
+        for _ in range(3):
+            self.reactor.iterate(0)
+        for heard, _far in pairs[1:]:
+            transport: Any = heard.transport
+            if transport.connected:
+                transport.resumeProducing()
+        self.until(lambda: all(heard.told for heard, _far in pairs[1:]))
+        case.assertEqual([heard.told for heard, _far in pairs[1:]], [["ConnectionLost"]] * 4)
+
+    def test_more_than_one_step(self) -> None:
+        case: Any = self
+        pairs = [self.accepted() for _ in range(STEP_EVENTS * 2 + 5)]
+        for heard, far in pairs:
+            heard.dataReceived = heard.transport.write  # type: ignore[method-assign,union-attr]
+            far.sendall(b"and back")
+        for _ in range(4):
+            self.reactor.iterate(0.01)
+        case.assertEqual([far.recv(100) for _heard, far in pairs], [b"and back"] * len(pairs))
+
+    def test_an_exception_is_one_connections(self) -> None:
+        case: Any = self
+        pairs = self.readable_together(3)
+        pairs[1][0].dataReceived = lambda data: 1 // 0  # type: ignore[assignment,method-assign,return-value]
+        self.until(lambda: pairs[0][0].got and pairs[2][0].got and pairs[1][0].told)
+        case.assertEqual(pairs[1][0].told, ["ZeroDivisionError"])
+        case.assertEqual(pairs[0][0].told + pairs[2][0].told, [])
+        case.assertEqual(len(case.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    # --- what is written within a turn ------------------------------------------------------------------------
+
+    def written(self, write: Callable[[Any], None]) -> tuple[Heard, socket.socket]:
+        """Write while something is being handled."""
+        heard, far = self.accepted()
+        done: list[bytes] = []
+
+        def hear(data: bytes) -> None:
+            write(heard.transport)
+            done.append(data)
+
+        heard.dataReceived = hear  # type: ignore[method-assign]
+        far.sendall(b"go on")
+        self.until(lambda: done)
+        return heard, far
+
+    def all_of(self, far: socket.socket, size: int) -> bytes:
+        got = b""
+        while len(got) < size:
+            self.reactor.iterate(0)
+            got += far.recv(1 << 20)
+        return got
+
+    def test_small_and_large_in_order(self) -> None:
+        case: Any = self
+        pieces = [b"a", b"", b"b" * 100, b"c" * 20_000, b"d", b"e" * 16_384, b"f", b"g" * 100_000, b"h"]
+        _heard, far = self.written(lambda transport: [transport.write(piece) for piece in pieces])
+        wanted = b"".join(pieces)
+        case.assertEqual(self.all_of(far, len(wanted)), wanted)
+
+    def test_nothing_is_left_behind(self) -> None:
+        """Whoever asks, ends or cuts within the turn does so behind what was written."""
+        case: Any = self
+        for end in ("half_close", "loseWriteConnection", "loseConnection", "finish"):
+            _heard, far = self.written(lambda t, end=end: (t.write(b"last words"), getattr(t, end)()))  # type: ignore[misc]
+            case.assertEqual(far.recv(100), b"last words")
+            self.until(lambda far=far: select.select([far], [], [], 0)[0])  # type: ignore[misc]
+            case.assertEqual(far.recv(100), b"")
+        _heard, far = self.written(lambda t: (t.write(b"before the reset"), t.abortConnection()))
+        case.assertEqual(far.recv(100), b"before the reset")
+        waits: list[int] = []
+        _heard, far = self.written(lambda t: (t.write(b"asked for"), waits.append(t.pending)))
+        case.assertEqual((far.recv(100), waits), (b"asked for", [0]))
+
+    def test_nobody_takes_it(self) -> None:
+        """A producer is paused as soon as the kernel takes no more, and nothing is lost."""
+        case: Any = self
+        told: list[str] = []
+        size = 0
+
+        def write(transport: Any) -> None:
+            nonlocal size
+            producer: Any = type("", (), {})()
+            producer.pauseProducing = lambda: told.append("pause")
+            producer.resumeProducing = lambda: told.append("resume")
+            producer.stopProducing = lambda: told.append("stop")
+            transport.bufferSize = 0
+            transport.registerProducer(producer, True)
+            while not told:
+                transport.write(bytes(10_000))
+                size += 10_000
+
+        _heard, far = self.written(write)
+        case.assertEqual(told, ["pause"])
+        far.setblocking(False)
+        got = [0]
+        self.until(lambda: self.drain(far, got) or "resume" in told)
+        self.until(lambda: self.drain(far, got) or got[0] == size)
 
     # --- we end it --------------------------------------------------------------------------------------------
 
