@@ -62,7 +62,7 @@ class TlsConnection(EagerConnection):
 
     # --- in ---------------------------------------------------------------------------------------------------
 
-    def doRead(self) -> ConnectionLost | ConnectionDone | None:
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]
         if self.session is None and self.ration is not None and not self.ration.take():
             return None
         return EagerConnection.doRead(self)
