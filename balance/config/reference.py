@@ -99,7 +99,10 @@ def reference() -> str:
 def _reasons() -> str:
     """The codes of all errors, as their classes say."""
     classes = [
-        each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.ExchangeError)
+        each
+        for module in (errors.base, errors.client, errors.own, errors.backend)
+        for each in vars(module).values()
+        if isinstance(each, type) and issubclass(each, errors.ExchangeError) and each.__module__ == module.__name__
     ]
     untold = (errors.BackendError, errors.BackendUnfit)  # a base; a word to passive health
     own = {each.reason: each for each in classes if "reason" in vars(each) and each not in untold}
