@@ -12,7 +12,8 @@ from typing import Any, Final, TypeVar
 from balance.config.document import Document, Path
 from balance.config.errors import Problem
 from balance.config.http2 import check_protocols
-from balance.config.schema import Config, Listener, Timeouts
+from balance.config.limits import Timeouts
+from balance.config.schema import Config, Listener
 
 #: Silence that `mode: tcp` allows where nothing is said, in seconds. (The field's usual limit for tunnels.)
 TCP_IDLE: Final = 3600.0

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from balance.config.backends import ALGORITHMS
 from balance.config.checks import check, prepare
 from balance.config.document import Document
 from balance.config.errors import ConfigError, Problem
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.messages import message
 from balance.config.plugins import check_plugins
-from balance.config.schema import ALGORITHMS, Config
+from balance.config.schema import Config
 from balance.config.section import Plugins
 from balance.config.tls_files import TlsFiles, absolute_paths
 

@@ -9,13 +9,14 @@ from collections.abc import Collection, Mapping
 from copy import deepcopy
 from typing import Any
 
+from balance.config.backends import ALGORITHMS, BackendConfig
 from balance.config.checks import check
 from balance.config.document import Document
 from balance.config.errors import ConfigError
 from balance.config.listeners import check_listeners, inherited, listeners_of
 from balance.config.load import checked, loads
 from balance.config.plugins import check_plugins
-from balance.config.schema import ALGORITHMS, BackendConfig, Config
+from balance.config.schema import Config
 from balance.config.section import Plugins, Section
 from balance.model import Address
 

@@ -24,7 +24,7 @@ from balance.model import Address
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `python -m balance.config.reference`; a test compares. Change balance/config/schema.py instead. -->
+<!-- Made by `python -m balance.config.reference`; a test compares. Change balance/config instead. -->
 
 One YAML file says everything. Look at it before it runs:
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from balance.config.schema import BackendConfig, Config, Listener, LoadBalancer, RouteConfig, TcpRouteConfig
+from balance.config.backends import BackendConfig, LoadBalancer
+from balance.config.routes import RouteConfig, TcpRouteConfig
+from balance.config.schema import Config, Listener
 
 Routes = Sequence[RouteConfig | TcpRouteConfig]
 
