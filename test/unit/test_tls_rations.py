@@ -12,14 +12,19 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
+from balance.config.tls import TlsConfig
 from balance.model import Address
+from balance.net.deadlines import Deadlines
 from balance.net.gate import Gate
 from balance.net.listen import listen
 from balance.net.ration import Ration
+from balance.net.reactor import LeanEPollReactor
 from balance.net.tls_handshake import ServerHandshake
+from balance.net.tls_server import TlsTermination
 from balance.net.turn import Turn
 from test.unit.test_tls_sockets import Recorder, TlsTestCase
 
@@ -140,6 +145,41 @@ class Fairness(TlsTestCase):
         self.assertLessEqual(max(gaps), self.EACH)
         self.assertLessEqual(len(gaps), self.CROWD // self.EACH + 2)
         self.assertEqual(counters.failures, {})
+
+    def test_on_either_reactor(self) -> None:
+        """Driven by hand, turn by turn."""
+        for make in (EPollReactor, LeanEPollReactor):
+            own = make()
+            self.addCleanup(own.removeAll)
+            config = TlsConfig(enabled=True, **self.pair.config, handshakes_per_turn=self.EACH)
+            self.termination = TlsTermination("test", config, Deadlines(own), ())
+            self.factory.established = lambda transport, hello: Recorder()  # type: ignore[method-assign]
+            (port,) = listen(own, Address("127.0.0.1", 0), self.factory, tls=True)
+            clients = self.crowd(Address("127.0.0.1", port.getHost().port))
+            while len(self.termination._handshakes) < self.CROWD:
+                own.iterate(0.05)
+            answered = 0
+            for each in clients:
+                each.send()
+            turns = 0
+            while answered < self.CROWD:
+                own.iterate(0.05)
+                now = sum(each._session is not None for each in self.termination._handshakes)
+                self.assertLessEqual(now - answered, self.EACH)
+                answered = now
+                turns += 1
+            self.assertLessEqual(turns, self.CROWD // self.EACH + 2)
+            for each in clients:
+                each.hear()
+                each.send()
+            done = 0
+            while done < self.CROWD:
+                own.iterate(0.05)
+                now = self.termination.counters.handshakes
+                self.assertLessEqual(now - done, self.EACH)
+                done = now
+            port.stopListening()
+            own.iterate(0)
 
     async def test_what_is_begun_is_finished_under_a_flood_of_new_ones(self) -> None:
         """First steps and further ones do not take from each other."""
