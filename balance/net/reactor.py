@@ -95,12 +95,12 @@ if EPollReactor is not None:
             # Read.
             ready: list[tuple[EagerConnection, bytes | None]] = []
             failed: list[EagerConnection] = []
-            others: list[tuple[int, int]] = []
+            others: list[tuple[Any, int, int]] = []
             left = _STEP_BYTES
             for fd, event in events:
                 selectable = selectables.get(fd)
                 if event not in _READABLE or not isinstance(selectable, EagerConnection):
-                    others.append((fd, event))
+                    others.append((selectable, fd, event))
                 elif left <= 0 or selectable.by_itself:
                     ready.append((selectable, None))  # it reads by itself
                 else:
@@ -115,12 +115,12 @@ if EPollReactor is not None:
             # Handle.
             outbox = self.outbox
             outbox.open = True
-            why: Exception | None
+            why: BaseException | None
             for connection, found in ready:
                 if connection.reading:
                     try:
                         why = connection.doRead() if found is None else connection.received(found)
-                    except Exception as error:
+                    except BaseException as error:  # whatever it is: the others of this step have been read
                         log.err()
                         why = error
                     if why is not None:
@@ -130,29 +130,32 @@ if EPollReactor is not None:
             for connection in failed:
                 if connection.connected:
                     self._over(connection, main.CONNECTION_LOST)
-            for fd, event in others:
-                selectable = selectables.get(fd)
-                if selectable is not None:  # not closed by an earlier event
+            for selectable, fd, event in others:
+                # Not closed by an earlier event, with its number given to another one.
+                if selectable is not None and selectables.get(fd) is selectable:
                     self._handle_other(selectable, fd, event)
             # Send.
             outbox.send()
 
-        def _over(self, connection: EagerConnection, why: Exception) -> None:
+        def _over(self, connection: EagerConnection, why: BaseException) -> None:
             """It cannot be read any more."""
             if why is main.CONNECTION_DONE:
                 try:
                     connection.input_ended()
                     return
-                except Exception as error:
+                except BaseException as error:
                     log.err()
                     why = error
-            self._disconnectSelectable(connection, why, True)
+            try:
+                self._disconnectSelectable(connection, why, True)
+            except BaseException:
+                log.err()
 
         def _handle_other(self, selectable: Any, fd: int, event: int) -> None:
             if event == _OUT and isinstance(selectable, Connecting):
                 try:
                     selectable.connected()
-                except Exception as error:
+                except BaseException as error:
                     log.err()
                     self._disconnectSelectable(selectable, error, False)
             elif event == _IN and isinstance(selectable, EagerPort):
@@ -161,18 +164,20 @@ if EPollReactor is not None:
                 log.callWithLogger(selectable, self._doReadOrWrite, selectable, fd, event)
 
         def deliver_kept(self, connection: EagerConnection) -> None:
-            """It is read again, and some was read already."""
+            """It is read again, and some was read already: that first."""
             found = connection.kept()
             if not found:
                 return
-            why: Exception | None
+            why: BaseException | None
             try:
                 why = connection.received(found)
-            except Exception as error:
+            except BaseException as error:
                 log.err()
                 why = error
             if why is not None:
                 self._over(connection, why)
+            elif connection.reading:
+                self.addReader(connection)
 
         def addReader(self, reader: Any) -> None:
             """As ever; and a connection takes over the descriptor of the `Connecting` it comes from."""

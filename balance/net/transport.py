@@ -53,7 +53,11 @@ class Outbox:
         self.open = False
         waiting, self.waiting = self.waiting, []
         for connection in waiting:
-            connection.flush()
+            try:
+                connection.flush()
+            except BaseException:  # of a producer that is to pause: it cannot be helped, the others can
+                log.err()
+                connection.abortConnection()
 
 
 #: For reactors that have no steps.
@@ -141,10 +145,11 @@ class EagerConnection(tcp.Connection):
         return data
 
     def startReading(self) -> None:
-        if self._kept:
-            self.reactor.callLater(0, self.reactor.deliver_kept, self)  # type: ignore[attr-defined]
         self.reading = True
-        self.reactor.addReader(self)
+        if self._kept:  # nothing is read before that is delivered
+            self.reactor.callLater(0, self.reactor.deliver_kept, self)  # type: ignore[attr-defined]
+        else:
+            self.reactor.addReader(self)
 
     def stopReading(self) -> None:
         self.reading = False
@@ -212,12 +217,14 @@ class EagerConnection(tcp.Connection):
             self.connectionLost(_DONE)
 
     def connectionLost(self, reason: Failure) -> None:
-        """As Twisted's, in one piece."""
+        """As Twisted's, in one piece. What was written in this step goes out before, as far as the kernel takes it."""
         if self.disconnected:
             return
+        producer, self.producer = self.producer, None
+        if self._held:
+            self.flush()
         self.disconnected = 1
         self.connected = 0
-        producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
         self.stopReading()
@@ -353,6 +360,7 @@ class EagerPort(tcp.Port):
                 return
 
     def _connected(self, sock: socket.socket, peer: Any) -> None:
+        transport: EagerConnection | None = None
         try:
             protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[union-attr]
             if protocol is None:
@@ -360,10 +368,14 @@ class EagerPort(tcp.Port):
                 return
             number = self.sessionno
             self.sessionno = number + 1
-            protocol.makeConnection(self.transport(sock, protocol, peer, self, number, self.reactor))
-        except Exception:
+            transport = self.transport(sock, protocol, peer, self, number, self.reactor)
+            protocol.makeConnection(transport)
+        except BaseException:
             log.err()
-            sock.close()
+            if transport is None:
+                sock.close()
+            else:
+                transport.abortConnection()  # the poller knows it, and a gate has counted it
 
 
 class EagerUnixServer(EagerConnection, tcp.Server):

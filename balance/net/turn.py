@@ -46,5 +46,5 @@ class Turn:
         for work in waiting:
             try:
                 work()
-            except Exception:
+            except BaseException:
                 self._log.failure("work at the end of a turn failed")

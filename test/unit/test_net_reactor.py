@@ -48,8 +48,8 @@ class HalfHeard(Heard):
         self.told.append("write ended")
 
 
-class Connections:
-    """The tests. A far end is a plain blocking socket."""
+class Ends:
+    """Connections on a reactor. A far end is a plain blocking socket."""
 
     make: Callable[[], Any]
 
@@ -113,6 +113,34 @@ class Connections:
 
     def both(self) -> list[tuple[Heard, socket.socket]]:
         return [self.dialled(self.far_listener()), self.accepted()]
+
+    def readable_together(self, count: int) -> list[tuple[Heard, socket.socket]]:
+        """Connections that all have something to read in the next turn."""
+        pairs = [self.accepted() for _ in range(count)]
+        for n, (_heard, far) in enumerate(pairs):
+            far.sendall(b"%d;" % n)
+        return pairs
+
+    def first_decides(self, pairs: list[tuple[Heard, socket.socket]], decide: Callable[[Any], None]) -> list[Heard]:
+        """The first one that hears anything decides about all others. Those, in any order."""
+        decided: list[Heard] = []
+
+        def hear(heard: Heard, data: bytes) -> None:
+            heard.got += data
+            if not decided:
+                decided.append(heard)
+                for other, _far in pairs:
+                    if other is not heard:
+                        decide(other.transport)
+
+        for heard, _far in pairs:
+            heard.dataReceived = lambda data, heard=heard: hear(heard, data)  # type: ignore[method-assign,misc]
+        self.until(lambda: decided)
+        return [heard for heard, _far in pairs if heard is not decided[0]]
+
+
+class Connections(Ends):
+    """The tests."""
 
     # --- the life of a connection -----------------------------------------------------------------------------
 
@@ -190,30 +218,6 @@ class Connections:
             case.assertEqual(heard.told, ["ConnectionLost"])
 
     # --- several at once: an earlier one of a turn decides about a later one ------------------------------------
-
-    def readable_together(self, count: int) -> list[tuple[Heard, socket.socket]]:
-        """Connections that all have something to read in the next turn."""
-        pairs = [self.accepted() for _ in range(count)]
-        for n, (_heard, far) in enumerate(pairs):
-            far.sendall(b"%d;" % n)
-        return pairs
-
-    def first_decides(self, pairs: list[tuple[Heard, socket.socket]], decide: Callable[[Any], None]) -> list[Heard]:
-        """The first one that hears anything decides about all others. Those, in any order."""
-        decided: list[Heard] = []
-
-        def hear(heard: Heard, data: bytes) -> None:
-            heard.got += data
-            if not decided:
-                decided.append(heard)
-                for other, _far in pairs:
-                    if other is not heard:
-                        decide(other.transport)
-
-        for heard, _far in pairs:
-            heard.dataReceived = lambda data, heard=heard: hear(heard, data)  # type: ignore[method-assign,misc]
-        self.until(lambda: decided)
-        return [heard for heard, _far in pairs if heard is not decided[0]]
 
     def test_paused_by_an_earlier_one(self) -> None:
         """What was read already is not delivered before it is wanted, not twice, and not behind what comes later."""
