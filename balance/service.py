@@ -37,7 +37,7 @@ from balance.net.dial import Dialer
 from balance.net.gate import Gate
 from balance.net.listen import ListenError, listen
 from balance.net.memory import keep_freed_memory
-from balance.net.transport import ACCEPTS
+from balance.net.ports import ACCEPTS
 from balance.observe.access_log import AccessLog
 from balance.observe.status import status
 from balance.observe.views import Views

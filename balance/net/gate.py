@@ -13,7 +13,8 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from balance.net.transport import ACCEPTS, EagerConnection, EagerPort, EagerUnixPort
+from balance.net.ports import ACCEPTS, EagerPort, EagerUnixPort
+from balance.net.transport import EagerConnection
 
 
 class Gate:

@@ -20,8 +20,8 @@ from twisted.internet.protocol import ServerFactory
 from balance.errors import BalanceError
 from balance.model import Address
 from balance.net.gate import Gate, GuardedPort, GuardedUnixPort, guard
+from balance.net.ports import ACCEPTS, EagerPort, EagerUnixPort
 from balance.net.tls_transport import TlsServer, TlsUnixServer
-from balance.net.transport import ACCEPTS, EagerPort, EagerUnixPort
 
 BACKLOG: Final = 1024
 

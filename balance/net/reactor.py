@@ -21,7 +21,8 @@ except ImportError:  # not Linux
     EPollReactor = None  # type: ignore[assignment,misc]
 
 from balance.net.connecting import Connecting
-from balance.net.transport import TRY_LATER, EagerConnection, EagerPort, Outbox
+from balance.net.ports import EagerPort
+from balance.net.transport import TRY_LATER, EagerConnection, Outbox
 
 
 def install_lean_reactor() -> bool:
@@ -79,8 +80,12 @@ if EPollReactor is not None:
             if len(events) <= STEP_EVENTS:
                 self._step(events)
             else:
-                for start in range(0, len(events), STEP_EVENTS):
-                    self._step(events[start : start + STEP_EVENTS])
+                # What one step closes, another may take the number of: those events are nobody's any more.
+                selectables = self._selectables
+                owned = [(selectables.get(fd), (fd, event)) for fd, event in events]
+                for start in range(0, len(owned), STEP_EVENTS):
+                    step = owned[start : start + STEP_EVENTS]
+                    self._step([each for owner, each in step if selectables.get(each[0]) is owner])
             if self._at_end:
                 self.outbox.open = True
                 works, self._at_end = self._at_end, []

@@ -13,7 +13,7 @@ import termios
 from errno import EAGAIN, EINTR, EWOULDBLOCK
 from typing import Any, Final
 
-from twisted.internet import main, tcp, unix
+from twisted.internet import main, tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocol, IReactorFDSet
@@ -330,54 +330,6 @@ class EagerClient(EagerConnection):
         return _address(self.socket.getpeername())
 
 
-#: Connections accepted in one turn, before those that are open get theirs.
-ACCEPTS: Final = 64
-
-
-class EagerPort(tcp.Port):
-    """A listening port whose connections are eager."""
-
-    transport = EagerServer
-    accepts = ACCEPTS
-
-    def startListening(self) -> None:
-        tcp.Port.startListening(self)
-        set_nodelay(self.socket)  # connections inherit it
-
-    def doRead(self) -> None:
-        """Accept what waits. Whatever goes wrong (no descriptors left, a client gone already) goes Twisted's way."""
-        listening = self.socket
-        for _ in range(self.accepts):
-            try:
-                sock, peer = listening.accept()
-            except BlockingIOError:
-                return
-            except OSError:
-                tcp.Port.doRead(self)
-                return
-            self._connected(sock, peer)
-            if self.disconnecting:
-                return
-
-    def _connected(self, sock: socket.socket, peer: Any) -> None:
-        transport: EagerConnection | None = None
-        try:
-            protocol = self.factory.buildProtocol(self._buildAddr(peer))  # type: ignore[union-attr]
-            if protocol is None:
-                sock.close()
-                return
-            number = self.sessionno
-            self.sessionno = number + 1
-            transport = self.transport(sock, protocol, peer, self, number, self.reactor)
-            protocol.makeConnection(transport)
-        except BaseException:
-            log.err()
-            if transport is None:
-                sock.close()
-            else:
-                transport.abortConnection()  # the poller knows it, and a gate has counted it
-
-
 class EagerUnixServer(EagerConnection, tcp.Server):
     """A connection that was accepted on a Unix socket."""
 
@@ -402,13 +354,6 @@ class EagerUnixServer(EagerConnection, tcp.Server):
 
     def getPeer(self) -> IAddress:
         return UNIXAddress(None)
-
-
-class EagerUnixPort(unix.Port):
-    """A listening Unix socket whose connections are eager."""
-
-    transport = EagerUnixServer  # type: ignore[assignment]
-    accepts = ACCEPTS  # heeded only where there is a gate
 
 
 def set_nodelay(sock: socket.socket) -> None:

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from balance.errors import ExchangeError
 from balance.model import Address
+from balance.net import reactor as lean
 from balance.net.dial import Dial
 from balance.net.listen import listen
 from balance.net.reactor import LeanEPollReactor
@@ -160,6 +161,7 @@ class OnTheLeanReactor(Hostile, SynchronousTestCase):
         dead.close()
         taken = self.far_listener()
         first, far = self.accepted()
+        far.sendall(b"go on")  # the poller tells it first
         told: list[ExchangeError] = []
         there: list[Heard] = []
 
@@ -175,6 +177,9 @@ class OnTheLeanReactor(Hostile, SynchronousTestCase):
             self.assertEqual({writer.fileno() for writer in self.reactor.getWriters()}, before)
 
         first.dataReceived = hear  # type: ignore[method-assign]
-        far.sendall(b"go on")
         self.until(lambda: there or told)
         self.assertEqual((len(there), told), (1, []))
+
+    def test_a_number_that_is_used_again_in_another_step(self) -> None:
+        self.patch(lean, "STEP_EVENTS", 1)
+        self.test_a_number_that_is_used_again()
