@@ -70,8 +70,7 @@ class LoadBalancer(Section):
         default="round-robin",
         description="Name of an algorithm: "
         + ", ".join(f"`{a}`" for a in ALGORITHMS)
-        + ", a plugin's, or the dotted path of one: "
-        "`package.module:Class`.",
+        + ", a plugin's, or the dotted path of one: `package.module:Class`.",
         examples=["least-connections"],
     )
     options: Mapping[str, Any] = Field(

@@ -1,4 +1,7 @@
-"""How backends are found at run time."""
+"""What a configuration may say about backends that are found at run time.
+
+Rule of this file: as in `balance.config.schema`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a configuration may say about HTTP/2: limits, defences, and which session serves it."""
+"""What a configuration may say about HTTP/2: limits, defences, and which session serves it.
+
+Rule of this file: as in `balance.config.schema`. Which protocols go with which `tls` is checked here, too.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ DEFAULT_SESSION: Final[SessionName] = "lean"
 
 
 class Http2(Section):
-    """HTTP/2: limits and defences. Each limit that is passed is counted under its name in `balance_errors`."""
+    """HTTP/2: limits and defences. Each limit that is passed is counted in `balance_errors_total`, by its reason."""
 
     max_streams: int = Field(
         default=100, ge=1, le=100_000, description="Requests a client may have under way on one connection."

@@ -8,10 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from balance.config.section import Section
-from balance.config.values import (
-    Duration,
-    Size,
-)
+from balance.config.values import Duration, Size
 
 
 class Timeouts(Section):

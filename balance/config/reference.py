@@ -6,6 +6,7 @@ here.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import typing
 from collections.abc import Iterator, Mapping
@@ -145,7 +146,7 @@ def _inner(field: FieldInfo) -> tuple[object, bool]:
 
 def _section(model: type[BaseModel], path: str) -> str:
     title = f"`{path}`" if path else "The file"
-    about = (model.__doc__ or "").strip()
+    about = inspect.cleandoc(model.__doc__ or "")
     lines = ["", f"## {title}", "", about, "", "| key | type | default | meaning |", "|---|---|---|---|"]
     lines += [_row(name, field) for name, field in model.model_fields.items() if not field.exclude]
     examples = {name: field.examples[0] for name, field in model.model_fields.items() if field.examples}

@@ -144,8 +144,7 @@ class TcpRouteConfig(Section):
     priority: int = Field(
         default=0,
         description="Routes of higher priority are tried first; then exact names before wildcards before none; "
-        "then the "
-        "order of the file.",
+        "then the order of the file.",
         examples=[10],
     )
     load_balancer: LoadBalancer | None = Field(default=None, description="Its own, in place of the listener's.")

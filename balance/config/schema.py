@@ -116,9 +116,8 @@ class Config(Listener):
 
     listeners: tuple[NamedListener, ...] = Field(
         default=(),
-        description="Several listeners in one process. Each may say all that a file of one listener says; what "
-        "it does not "
-        "say is taken from the top of the file. `listen` then belongs to each of them.",
+        description="Several listeners in one process. Each may say all that a file of one listener says; what it "
+        "does not say is taken from the top of the file. `listen` then belongs to each of them.",
     )
     demo_backends: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
         default=(),

@@ -3,6 +3,11 @@
 Rule of this package: an error knows, on its class, everything that has to be decided about it: the status a client
 is told, who is to blame, whether another attempt is safe, the stable reason code of logs and statistics, and the
 error type of the ``Proxy-Status`` field (RFC 9209, section 2.3). Nobody else keeps a table of errors.
+
+    base       what every error says about itself
+    client     what a client does wrong
+    backend    what a backend does wrong
+    own        what Balance decides, or gets wrong itself
 """
 
 from balance.errors.backend import (

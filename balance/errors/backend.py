@@ -1,4 +1,7 @@
-"""What a backend does wrong."""
+"""What a backend does wrong.
+
+Rule of this file: see `balance.errors`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What every error says about itself.
 
-Rule of this package: see `balance.errors`.
+Rule of this file: see `balance.errors`.
 """
 
 from __future__ import annotations

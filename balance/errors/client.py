@@ -1,4 +1,7 @@
-"""What a client does wrong."""
+"""What a client does wrong.
+
+Rule of this file: see `balance.errors`.
+"""
 
 from __future__ import annotations
 

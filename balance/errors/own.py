@@ -1,4 +1,7 @@
-"""What Balance decides, or gets wrong itself."""
+"""What Balance decides, or gets wrong itself.
+
+Rule of this file: see `balance.errors`.
+"""
 
 from __future__ import annotations
 

@@ -31,8 +31,7 @@ TRY_LATER: Final = (EAGAIN, EWOULDBLOCK, EINTR)
 _DONE: Final = Failure(main.CONNECTION_DONE)
 _LOST: Final = Failure(main.CONNECTION_LOST)
 
-
-#: What is written while a turn is under way is put together up to that many bytes.
+#: What is written within a step is put together up to that many bytes.
 _HELD_MAX: Final = 16 * 1024
 
 

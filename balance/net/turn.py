@@ -1,7 +1,7 @@
 """Work that is put together over one turn of the reactor, and done once at its end.
 
-Rule of this file: the first to ask in a turn pays for a timer, the others for an entry in a list. It makes one write
-out of what many streams of a connection have to say.
+Rule of this file: the first to ask in a turn pays for a call by the reactor, the others for an entry in a list. It
+makes one write out of what many streams of a connection have to say.
 """
 
 from __future__ import annotations
