@@ -132,6 +132,8 @@ class Housekeeping(Service):
     """What time does: deadlines, passive health, certificates that were renewed, and the access log on its way to the
     disk."""
 
+    log = Logger()
+
     def __init__(
         self,
         reactor: Any,
@@ -160,11 +162,20 @@ class Housekeeping(Service):
         self._flush()
 
     def _keep_house(self) -> None:
+        """One that fails does not end the others, or the loop."""
+        for work in (self._sweep, self._refresh, self._flush):
+            try:
+                work()
+            except Exception:
+                self.log.failure("housekeeping failed")
+
+    def _sweep(self) -> None:
         sweep(self._backends, self._deadlines.now)
+
+    def _refresh(self) -> None:
         for watched in self._tls:
             for each in watched:
                 each.refresh()
-        self._flush()
 
     def _flush(self) -> None:
         if self._access_log is not None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 #: Bytes collected before they are written without waiting for `flush`.
 _BUFFER_SIZE: Final = 64 * 1024
+#: The descriptor. `sys.stdout` is not it: twistd has put in its place what makes events for its own log.
+_STANDARD_OUTPUT: Final = 1
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -92,16 +93,17 @@ class AccessLog:
             return
         try:
             data = b"".join(lines)
-            if self._path == "-":
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
-                return
             if self._file is None:
-                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+                self._file = self._open()
             while data:
                 data = data[os.write(self._file, data) :]
         except (OSError, ValueError):
             self.lost += len(lines)
+
+    def _open(self) -> int:
+        if self._path == "-":
+            return os.dup(_STANDARD_OUTPUT)
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def reopen(self) -> None:
         """Begin a new file under the same name, after the old one was moved away."""

@@ -40,7 +40,7 @@ _LISTENER_COUNTERS: Final = (
 )
 _LISTENER_GAUGES: Final = (
     ("balance_active_requests", "active_requests", "Requests under way."),
-    ("balance_connections_open", "connections_open", "Connections of clients."),
+    ("balance_connections_open", "connections_open", "Connections of clients, without those in a TLS handshake."),
     ("balance_connections_limit", "connections_limit", "Connections that clients may have; 0 is no limit."),
 )
 _BACKEND_COUNTERS: Final = (

@@ -130,6 +130,22 @@ def test_access_log(tmp_path: Path) -> None:
             assert record["response_bytes"] == 2
 
 
+@pytest.mark.parametrize("form", ["json", "combined"])
+def test_access_log_to_standard_output(form: str) -> None:
+    """Where twistd's own log goes, too."""
+    with backends(answering(simple(b"hi"))) as (server,):
+        config = {"backends": [server.config], "access_log": {"path": "-", "format": form}}
+        with balance(config) as proxy:
+            for n in (1, 2):  # what time does goes on after the first line
+                assert proxy.get(f"/number/{n}").status == 200
+                line = wait_for(lambda n=n: [x for x in proxy.log.splitlines() if f"/number/{n}" in x], "a record")[0]  # type: ignore[misc]
+                if form == "json":
+                    assert json.loads(line)["target"] == f"/number/{n}"
+                else:
+                    assert f'"GET /number/{n} HTTP/1.1" 200 2 ' in line
+            assert "Traceback" not in proxy.log
+
+
 def test_cookie_affinity() -> None:
     with backends(*(answering(simple(b"%d" % n)) for n in range(4))) as running:
         balancer = {"algorithm": "session-affinity", "hash_key": "cookie:SRV"}

@@ -10,17 +10,19 @@ from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.test.requesthelper import DummyChannel, DummyRequest
 
 from balance.errors import ConnectRefused
 from balance.model import Headers, RequestHead
+from balance.net.deadlines import Deadlines
 from balance.observe.access_log import AccessLog
 from balance.observe.prometheus import exposition
 from balance.observe.site import metrics_site
 from balance.observe.status import status
 from balance.observe.views import Views
-from balance.service import _views
+from balance.service import Housekeeping, _views
 from balance.testing import Application, Refuse
 from test.certificates import Authority
 from test.unit.support import World
@@ -106,6 +108,23 @@ class AccessLogTests(SynchronousTestCase):
         log.record(exchange())
         log.flush()
         self.assertEqual(log.lost, 1)
+
+    def test_housekeeping_goes_on(self) -> None:
+        """What fails once, of the log or of anything else, is told, and does not end what time does."""
+        clock = Clock()
+        log = AccessLog(self.path)
+        flushes: list[None] = []
+
+        def flush() -> None:
+            flushes.append(None)
+            raise ZeroDivisionError
+
+        self.patch(log, "flush", flush)
+        service = Housekeeping(clock, Deadlines(clock), [], log)
+        service.startService()
+        clock.pump([1.0] * 3)
+        self.assertEqual(len(flushes), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 3)
 
 
 class StatisticsTests(SynchronousTestCase):
