@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from balance.config import untyped
 from balance.config.document import Document, Path
 from balance.config.errors import Problem
 from balance.config.plugins import place_plugins
@@ -36,13 +37,13 @@ def check(document: Document, data: dict[str, Any] | None = None, path: Path = (
     """
     own = document.data if data is None else data
     whole = {**document.data, **own}  # a listener has what the top of the file has
-    names = [backend.get("name") for backend in _items(own.get("backends"))]
+    names = [backend.get("name") for backend in untyped.mappings(own.get("backends"))]
     yield from _duplicates(document, (*path, "backends"), names)
-    all_names = [backend.get("name") for backend in _items(whole.get("backends"))]
-    all_names += [each.get("name") for each in _items(whole.get("discovery"))]
+    all_names = [backend.get("name") for backend in untyped.mappings(whole.get("backends"))]
+    all_names += [each.get("name") for each in untyped.mappings(whole.get("discovery"))]
     known = list(dict.fromkeys(name for name in all_names if isinstance(name, str)))
-    for index, each in enumerate(_list(own.get("discovery"))):
-        name = _get(each, "name")
+    for index, each in enumerate(untyped.items(own.get("discovery"))):
+        name = untyped.get(each, "name")
         if isinstance(name, str) and all_names.count(name) > 1:
             where: Path = (*path, "discovery", index, "name")
             yield document.problem(where, f"{found(name)}; a backend or another discovery has this name")
@@ -53,31 +54,31 @@ def check(document: Document, data: dict[str, Any] | None = None, path: Path = (
         and not _serves_itself(whole)
     ):
         yield document.problem(path, "there are no backends; give some under 'backends' (or 'demo_backends' for a try)")
-    names_found = [each.get("name") for each in _items(whole.get("discovery"))]
-    of_http = _list(_mapping(own.get("http")).get("routes"))
+    names_found = [each.get("name") for each in untyped.mappings(whole.get("discovery"))]
+    of_http = untyped.items(untyped.mapping(own.get("http")).get("routes"))
     yield from _routes(document, of_http, (*path, "http", "routes"), known, names_found)
-    yield from _routes(document, _list(own.get("routes")), (*path, "routes"), known, names_found)
+    yield from _routes(document, untyped.items(own.get("routes")), (*path, "routes"), known, names_found)
     yield from _metrics(document)
 
 
 def _serves_itself(listener: dict[str, Any]) -> bool:
     """Every route has a resource of its own."""
-    routes = _list(_mapping(listener.get("http")).get("routes"))
-    return bool(routes) and all(_get(route, "resource") is not None for route in routes)
+    routes = untyped.items(untyped.mapping(listener.get("http")).get("routes"))
+    return bool(routes) and all(untyped.get(route, "resource") is not None for route in routes)
 
 
 def _routes(
     document: Document, routes: list[Any], path: Path, known: list[str], found_names: Collection[Any]
 ) -> Iterator[Problem]:
-    yield from _duplicates(document, path, [_get(route, "name") for route in routes])
+    yield from _duplicates(document, path, [untyped.get(route, "name") for route in routes])
     for index, route in enumerate(routes):
         if isinstance(route, dict) and "backends" not in route and route.get("resource") is None:
             yield document.problem((*path, index, "backends"), "this key is missing")
-        elif _get(route, "resource") is not None and "backends" in route:
+        elif untyped.get(route, "resource") is not None and "backends" in route:
             message = "a route has either backends or a resource"
             yield document.problem((*path, index, "resource"), message, at_key=True)
         given: set[str] = set()
-        for place, name in enumerate(_list(_get(route, "backends"))):
+        for place, name in enumerate(untyped.items(untyped.get(route, "backends"))):
             here: Path = (*path, index, "backends", place)
             if not isinstance(name, str):
                 continue
@@ -88,7 +89,7 @@ def _routes(
             elif name in given:
                 yield document.problem(here, f"backend {name!r} is given twice")
             given.add(name)
-            if name in found_names and _get(route, "tls") is not None:
+            if name in found_names and untyped.get(route, "tls") is not None:
                 message = "'tls' of what a discovery finds is said with the discovery"
                 yield document.problem((*path, index, "tls"), message, at_key=True)
 
@@ -112,7 +113,11 @@ def _renamed(document: Document, data: dict[str, Any], path: Path) -> Iterator[P
 
 
 def _demo_backends(data: dict[str, Any]) -> None:
-    ports = [port for port in _list(data.get("demo_backends")) if isinstance(port, int) and not isinstance(port, bool)]
+    ports = [
+        port
+        for port in untyped.items(data.get("demo_backends"))
+        if isinstance(port, int) and not isinstance(port, bool)
+    ]
     if ports and isinstance(data.get("backends", []), list):
         made = [{"name": f"demo-{port}", "address": f"127.0.0.1:{port}"} for port in ports if 1 <= port <= 65535]
         data["backends"] = [*data.get("backends", []), *made]
@@ -129,19 +134,3 @@ def _duplicates(document: Document, path: Path, names: list[Any]) -> Iterator[Pr
             )
         else:
             seen[name] = index
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _items(value: Any) -> list[dict[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None

@@ -15,6 +15,7 @@ from pathlib import Path as FilePath
 from typing import Any, Final
 
 from balance.codec.certificates import BadCertificate, CertificateFacts, check_authorities, read_certificate
+from balance.config import untyped
 from balance.config.document import Document, Path, key_of
 from balance.config.errors import Problem
 from balance.config.tls import cipher_suite, client_auth, tls_version
@@ -27,9 +28,9 @@ _DAY: Final = 86400.0
 
 def absolute_paths(data: dict[str, Any], folder: str) -> None:
     """Paths are relative to the folder of the configuration. Changes ``data``, a listener or the file."""
-    sections = [data.get("tls"), *_items(_get(data.get("tls"), "certificates"))]
-    sections += [backend.get("tls") for backend in _items(data.get("backends"))]
-    sections += [route.get("tls") for route in _items(_get(data.get("http"), "routes"))]
+    sections = [data.get("tls"), *untyped.mappings(untyped.get(data.get("tls"), "certificates"))]
+    sections += [backend.get("tls") for backend in untyped.mappings(data.get("backends"))]
+    sections += [route.get("tls") for route in untyped.mappings(untyped.get(data.get("http"), "routes"))]
     for section in sections:
         for key in _FILES:
             if isinstance(section, dict) and isinstance(section.get(key), str) and section[key]:
@@ -49,17 +50,17 @@ class TlsFiles:
         tls = data.get("tls")
         if isinstance(tls, dict):
             yield from self._listener(tls, (*path, "tls"))
-        for index, backend in _numbered(data.get("backends")):
+        for index, backend in untyped.numbered(data.get("backends")):
             unix = isinstance(backend.get("address"), str) and backend["address"].startswith("unix:")
             yield from self._backend(backend.get("tls"), (*path, "backends", index, "tls"), unix=unix)
-        for index, route in _numbered(_get(data.get("http"), "routes")):
+        for index, route in untyped.numbered(untyped.get(data.get("http"), "routes")):
             yield from self._backend(route.get("tls"), (*path, "http", "routes", index, "tls"), unix=False)
 
     # --- listeners --------------------------------------------------------------------------------------------
 
     def _listener(self, tls: dict[str, Any], path: Path) -> Iterator[Problem]:
         entries = [(path, tls)] if tls.get("cert_file") or tls.get("key_file") else []
-        entries += [((*path, "certificates", index), each) for index, each in _numbered(tls.get("certificates"))]
+        entries += [((*path, "certificates", index), each) for index, each in untyped.numbered(tls.get("certificates"))]
         if tls.get("enabled") is not True:
             if entries and "enabled" not in tls:
                 message = "there are certificates, and nothing says 'enabled: true' (or false)"
@@ -76,7 +77,7 @@ class TlsFiles:
             if entry.get("default") is True and entry is not tls:
                 defaults.append(place)
             found = yield from self._pair(entry, place)
-            domains = [name.lower() for name in _list(entry.get("domains")) if isinstance(name, str)]
+            domains = [name.lower() for name in untyped.items(entry.get("domains")) if isinstance(name, str)]
             for name in domains if found is not None and entry is not tls else []:
                 assert found is not None
                 other = taken.setdefault((name, found.kind), place)
@@ -98,7 +99,7 @@ class TlsFiles:
 
     def _suites(self, tls: dict[str, Any], path: Path) -> Iterator[Problem]:
         try:
-            suites = [cipher_suite(each) for each in _list(tls.get("cipher_suites"))]
+            suites = [cipher_suite(each) for each in untyped.items(tls.get("cipher_suites"))]
             least = tls_version(tls.get("min_version", "1.2"))
         except ValueError:
             return
@@ -197,19 +198,3 @@ def _no_password() -> str:
 
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _items(value: Any) -> list[dict[str, Any]]:
-    return [item for item in _list(value) if isinstance(item, dict)]
-
-
-def _numbered(value: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    return ((index, item) for index, item in enumerate(_list(value)) if isinstance(item, dict))
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None

@@ -6,9 +6,10 @@ written well: nobody may believe to be protected by a block with a slip in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from balance.config import untyped
 from balance.config.document import Document, Path
 from balance.config.errors import Problem
 from balance.config.values import duration, found, suggestion
@@ -61,10 +62,10 @@ def not_built(document: Document, data: dict[str, Any], path: Path) -> Iterator[
     security: Path = (*path, "security")
     if "security" in data:
         yield from _slips(document, security, data["security"], _SECURITY)
-    limit, blocked = (_get(data.get("security"), key) for key in _SECURITY)
-    if _get(limit, "enabled") is True:
+    limit, blocked = (untyped.get(data.get("security"), key) for key in _SECURITY)
+    if untyped.get(limit, "enabled") is True:
         yield document.problem((*security, "rate_limit"), f"rate limiting {LATER}", at_key=True)
-    if any(_get(blocked, key) for key in _BLOCKED):
+    if any(untyped.get(blocked, key) for key in _BLOCKED):
         yield document.problem((*security, "ip_blocklist"), f"the IP blocklist {LATER}", at_key=True)
     health = data.get("health_check")
     if isinstance(health, dict):
@@ -105,16 +106,8 @@ def _slips(document: Document, path: Path, value: Any, kind: Any) -> Iterator[Pr
 
 
 def _single_keys(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:
-    for index, route in _numbered(_get(data.get("http"), "routes")):
+    for index, route in untyped.numbered(untyped.get(data.get("http"), "routes")):
         for key in _ROUTE:
             if isinstance(route, dict) and key in route:
                 yield document.problem((*path, "http", "routes", index, key), f"this key {LATER}", at_key=True)
                 del route[key]
-
-
-def _numbered(value: Any) -> Iterable[tuple[int, Any]]:
-    return enumerate(value if isinstance(value, list) else [])
-
-
-def _get(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
