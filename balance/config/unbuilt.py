@@ -108,6 +108,6 @@ def _slips(document: Document, path: Path, value: Any, kind: Any) -> Iterator[Pr
 def _single_keys(document: Document, data: dict[str, Any], path: Path) -> Iterator[Problem]:
     for index, route in untyped.numbered(untyped.get(data.get("http"), "routes")):
         for key in _ROUTE:
-            if isinstance(route, dict) and key in route:
+            if key in route:
                 yield document.problem((*path, "http", "routes", index, key), f"this key {LATER}", at_key=True)
                 del route[key]

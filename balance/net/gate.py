@@ -60,7 +60,7 @@ class _Guarded:
     accepts = most = ACCEPTS
 
     def doRead(self) -> None:
-        self.accepts = self.numberAccepts = min(self.most, self.gate.room)  # the latter is what Twisted's own way heeds
+        self.accepts = self.numberAccepts = min(self.most, self.gate.room)  # Unix ports heed the latter: Twisted's way
         super().doRead()  # type: ignore[misc]
 
 

@@ -30,12 +30,13 @@ class EagerPort(tcp.Port):
     def doRead(self) -> None:
         """Accept what waits. Whatever goes wrong (no descriptors left, a client gone already) goes Twisted's way."""
         listening = self.socket
-        for _ in range(self.accepts):
+        for accepted in range(self.accepts):
             try:
                 sock, peer = listening.accept()
             except BlockingIOError:
                 return
             except OSError:
+                self.numberAccepts = self.accepts - accepted  # it goes on where this ends, and no further
                 tcp.Port.doRead(self)
                 return
             self._connected(sock, peer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+from errno import ECONNABORTED
 from typing import Any
 
 from hypothesis import given
@@ -101,6 +102,24 @@ class Counting(ServerFactory):
         return fires
 
 
+class OnceAborted:
+    """A listening socket, one of whose clients was gone (ECONNABORTED) when it was its turn."""
+
+    def __init__(self, sock: socket.socket, at: int) -> None:
+        self._socket = sock
+        self._at = at
+        self.calls = 0
+
+    def accept(self) -> Any:
+        self.calls += 1
+        if self.calls == self._at:
+            raise ConnectionAbortedError(ECONNABORTED, "aborted")
+        return self._socket.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
 class Ports(TestCase):
     """Clients connect in the kernel, whether they are accepted or not."""
 
@@ -169,6 +188,14 @@ class Ports(TestCase):
         host = self.listen(Address("", 0))
         hosts = [(("127.0.0.1", host.port), socket.AF_INET), (("::1", host.port), socket.AF_INET6)] * 4
         await self.check(lambda: self.connect(*hosts.pop()))
+
+    async def test_one_that_is_gone_before_it_is_accepted(self) -> None:
+        """Twisted's way goes on from there, and no further than there is room."""
+        host = self.listen(Address("127.0.0.1", 0))
+        (port,) = self.ports
+        port.socket = OnceAborted(port.socket, 3)
+        await self.check(lambda: self.connect(("127.0.0.1", host.port)))
+        self.assertGreater(port.socket.calls, 3)
 
     async def test_a_place_is_given_back_once(self) -> None:
         host = self.listen(Address("127.0.0.1", 0))

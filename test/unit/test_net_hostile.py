@@ -180,6 +180,17 @@ class OnTheLeanReactor(Hostile, SynchronousTestCase):
         self.until(lambda: there or told)
         self.assertEqual((len(there), told), (1, []))
 
+    def test_more_than_a_step_reads(self) -> None:
+        """Beyond its bytes, connections read for themselves; nothing is lost, and nothing is read twice."""
+        self.patch(lean, "_STEP_BYTES", 4)
+        pairs = [self.accepted() for _ in range(6)]
+        for n, (_heard, far) in enumerate(pairs):
+            far.sendall(b"%d has the floor" % n)
+            far.shutdown(socket.SHUT_WR)
+        self.until(lambda: all(heard.told for heard, _far in pairs))
+        self.assertEqual([heard.got for heard, _far in pairs], [b"%d has the floor" % n for n in range(6)])
+        self.assertEqual([heard.told for heard, _far in pairs], [["read ended"]] * 6)
+
     def test_a_number_that_is_used_again_in_another_step(self) -> None:
         self.patch(lean, "STEP_EVENTS", 1)
         self.test_a_number_that_is_used_again()
